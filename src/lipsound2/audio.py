@@ -1,0 +1,107 @@
+"""Waveform <-> log-mel spectrogram.
+
+Frame i of a spectrogram is centred on sample i * hop_length, and a wave of n samples has exactly
+n // hop_length frames, so that frames and video frames stay in step however long the clip is.
+"""
+
+from functools import lru_cache
+
+import librosa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lipsound2.config import AudioConfig
+
+
+def log_mel(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Float[Tensor, "batch mels frames"]:
+    """Compute the natural log of the magnitude mel spectrogram, clamped at `config.floor`.
+
+    The same as `librosa.feature.melspectrogram(power=1, center=True, pad_mode="constant")` without
+    its last frame.
+    """
+    frames = wave.shape[-1] // config.hop_length
+    magnitude = _stft(wave[..., : frames * config.hop_length], config).abs()[..., :frames]
+    return (mel_basis(config).to(magnitude) @ magnitude).clamp(min=config.floor).log()
+
+
+def mel_to_magnitude(
+    mel: Float[Tensor, "batch mels frames"], config: AudioConfig, iterations: int = 30
+) -> Float[Tensor, "batch bins frames"]:
+    """Find a non-negative magnitude spectrogram with the given log-mel.
+
+    The least-squares solution is kept non-negative by multiplicative updates (Lee & Seung 2001).
+    """
+    basis = mel_basis(config).to(mel)
+    target = mel.exp()
+    magnitude = (torch.linalg.pinv(basis) @ target).clamp(min=config.floor)
+    wanted, gram = basis.T @ target, basis.T @ basis
+    for _ in range(iterations):
+        magnitude = magnitude * wanted / (gram @ magnitude).clamp(min=1e-10)
+    return magnitude
+
+
+def griffin_lim(
+    mel: Float[Tensor, "batch mels frames"],
+    config: AudioConfig,
+    iterations: int = 60,
+    momentum: float = 0.99,
+    seed: int = 0,
+) -> Float[Tensor, "batch samples"]:
+    """Turn log-mel into sound by the fast Griffin-Lim algorithm (Perraudin et al. 2013).
+
+    Phases start at random from `seed`; the result has exactly frames * hop_length samples.
+    """
+    magnitude = mel_to_magnitude(mel, config)
+    # A wave of n frames has n + 1 centred windows; the last one repeats its neighbour.
+    magnitude = torch.cat([magnitude, magnitude[..., -1:]], dim=-1)
+    samples = mel.shape[-1] * config.hop_length
+    generator = torch.Generator().manual_seed(seed)
+    angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator).to(mel)
+    phase = torch.polar(torch.ones_like(angle), angle)
+    previous = torch.zeros_like(phase)
+    for _ in range(iterations):
+        rebuilt = _stft(_istft(magnitude * phase, config, samples), config)
+        accelerated = rebuilt + momentum / (1 + momentum) * (rebuilt - previous)
+        phase = accelerated / accelerated.abs().clamp(min=1e-10)
+        previous = rebuilt
+    return _istft(magnitude * phase, config, samples)
+
+
+@lru_cache(maxsize=8)
+def mel_basis(config: AudioConfig) -> Float[Tensor, "mels bins"]:
+    """Give the Slaney mel filter bank as librosa defines it."""
+    return torch.from_numpy(
+        librosa.filters.mel(
+            sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.f_min, fmax=config.f_max
+        )
+    )
+
+
+def _window(config: AudioConfig, like: Tensor) -> Float[Tensor, " window"]:
+    return torch.hann_window(config.win_length, dtype=like.real.dtype, device=like.device)
+
+
+def _stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
+    return torch.stft(
+        wave,
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        _window(config, wave),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+
+
+def _istft(spectrum: Tensor, config: AudioConfig, samples: int) -> Float[Tensor, "batch samples"]:
+    return torch.istft(
+        spectrum,
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        _window(config, spectrum),
+        center=True,
+        length=samples,
+    )

