@@ -1,3 +1,18 @@
 """LipSound2: give a silent video of a talking face its voice back, and read what was said."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lipsound2.pipeline import Pipeline, Speech, load
+
 __version__ = "0.1.0"
+__all__ = ["Pipeline", "Speech", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the pipeline, and torch with it, only when it is asked for."""
+    if name in __all__:
+        from lipsound2 import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'lipsound2' has no attribute {name!r}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lipsound2.errors import LipSoundError
+from lipsound2.errors import StorageError
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     `target` stays as it was.
 
     Raises:
-        LipSoundError: The file system refused (disk full, no permission, ...).
+        StorageError: The file system refused (disk full, no permission, ...).
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -31,7 +31,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         _sync(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LipSoundError(
+        raise StorageError(
             f"cannot write {target}: {reason}", "free some space or choose another folder with -o"
         ) from error
     finally:

@@ -133,19 +133,129 @@ class PostnetConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """Say how training clips are varied; 0 switches a change off.
+
+    Attributes:
+        flip: Share of clips that are mirrored.
+        shift: Largest shift of the window, in pixels of the face canvas.
+        rotate: Largest rotation in degrees.
+        scale: Largest relative change of size.
+        contrast: Largest relative change of contrast.
+        brightness: Largest change of brightness, of 255.
+        erase: Share of clips of which a rectangle is painted over.
+        speed: Largest relative change of speed, of picture and mel together.
+    """
+
+    flip: float = 0.5
+    shift: float = 6.0
+    rotate: float = 5.0
+    scale: float = 0.08
+    contrast: float = 0.3
+    brightness: float = 20.0
+    erase: float = 0.5
+    speed: float = 0.1
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """Describe a whole LipSound2 model: video window in, log-mel out."""
+    """Describe a whole LipSound2 model: video window in, log-mel out.
+
+    `window` and `overlap`, in video frames, say how a longer video is cut for it.
+    """
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     postnet: PostnetConfig = field(default_factory=PostnetConfig)
+    window: int = 250
+    overlap: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.window:
+            raise ConfigError(f"an overlap of 0..{self.window - 1} frames was expected, got {self.overlap}")
+
+
+@dataclass(frozen=True)
+class MelLossConfig:
+    """Say how the mel model is taught; epochs may be fractions.
+
+    Attributes:
+        guided_weight: Weight of the guided-attention term (Tachibana et al. 2018) at the start.
+        guided_width: Width of the diagonal that is free of cost, as a fraction of the clip.
+        guided_epochs: Epochs over which the term fades to 0.
+        sampling_from: Epoch from which the decoder is fed its own output now and then.
+        sampling_to: Epoch from which it is fed so with probability `sampling_share`.
+        sampling_share: 0 is the paper's teacher forcing, 1 trains as inference runs.
+    """
+
+    guided_weight: float = 1.0
+    guided_width: float = 0.1
+    guided_epochs: float = 10.0
+    sampling_from: float = 0.0
+    sampling_to: float = 8.0
+    sampling_share: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Say how a model is trained, whatever the model.
+
+    Attributes:
+        epochs: Times that each clip is seen.
+        batch_size: Clips a step and process.
+        learning_rate: At its highest, after `warmup` steps; it falls by a cosine to `final_rate` times that.
+        weight_decay: Of AdamW.
+        clip: Largest norm of the gradient.
+        ema: Decay of the running mean of the weights, which is what is validated and kept.
+        precision: `32-true` or `bf16-mixed`.
+        seed: Of everything random.
+        workers: Processes that load data; 0 loads in the training process.
+        cache_gb: Decoded clips kept in memory, in GB a process.
+        validate_every: Epochs from one validation to the next.
+        show_every: Validations from one picture and sound sample to the next.
+        checkpoint_minutes: Longest time without a checkpoint.
+    """
+
+    epochs: int = 100
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    final_rate: float = 0.02
+    warmup: int = 200
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    ema: float = 0.998
+    precision: str = "32-true"
+    seed: int = 0
+    workers: int = 0
+    cache_gb: float = 2.0
+    validate_every: int = 1
+    show_every: int = 5
+    checkpoint_minutes: float = 10.0
 
 
 def paper() -> ModelConfig:
     """Give the paper's model at full size; where the paper is silent, the values of Tacotron 2."""
     return ModelConfig()
+
+
+def small() -> ModelConfig:
+    """Give a model that two CPU cores can train: grey mouth crops, four mel frames a step."""
+    return ModelConfig(
+        video=VideoConfig(size=64, channels=1, window=(40, 72, 80)),
+        encoder=EncoderConfig(
+            channels=(16, 32, 64, 128),
+            kernels=((5, 5), (3, 3), (3, 3), (3, 3)),
+            strides=(2, 1, 1, 1),
+            pools=(2, 2, 2, 2),
+            lstm_dropout=0.2,
+        ),
+        decoder=DecoderConfig(prenet_dim=128, lstm_dim=512, frames_per_step=4),
+        postnet=PostnetConfig(channels=256, dropout=0.3),
+        window=75,
+        overlap=25,
+    )
 
 
 def to_json(config: Any) -> str:

@@ -45,3 +45,11 @@ class TrainingError(LipSoundError):
 
 class MissingExtraError(LipSoundError):
     """An optional package that a feature needs is not installed."""
+
+
+class StorageError(LipSoundError):
+    """The file system refused to write."""
+
+
+class DownloadError(LipSoundError):
+    """A file that cannot be fetched."""

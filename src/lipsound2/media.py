@@ -6,7 +6,7 @@ sound that starts earlier or later than the picture is cut or padded, so that sa
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -183,6 +183,8 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise MediaError(f"{path} has no picture, only sound", "give a video of a talking face")
+    if streams[0].codec_context is None:
+        raise MediaError(f"{path} is not a media file that can be read (no decoder for its picture)")
     return streams[0]
 
 
@@ -281,15 +283,29 @@ def _copied_packets(
     shift = round(start / source.time_base)
 
     def packets() -> Iterator[av.Packet]:
-        for packet in container.demux(source):
-            if packet.dts is None or packet.pts is None:
-                continue
+        for packet in _with_decoding_stamps(container.demux(source)):
             packet.pts -= shift
             packet.dts -= shift
             packet.stream = stream
             yield packet
 
     return packets()
+
+
+def _with_decoding_stamps(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Give the first packets of a stream, which Matroska leaves without, a decoding time stamp."""
+    unstamped: list[av.Packet] = []
+    for packet in packets:
+        if packet.pts is None or not packet.size:
+            continue
+        if packet.dts is None:
+            unstamped.append(packet)
+            continue
+        for before, earlier in enumerate(reversed(unstamped), 1):
+            earlier.dts = packet.dts - before * (packet.duration or 1)
+        yield from unstamped
+        unstamped = []
+        yield packet
 
 
 def _encoded_packets(

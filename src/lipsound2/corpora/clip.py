@@ -1,0 +1,61 @@
+"""One clip of a corpus: a video file, who speaks, what is said and which split it belongs to."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path
+
+from lipsound2.errors import DataError
+
+SPLITS = ("train", "val", "test")
+SPLITS_NAME = "splits.csv"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video of one utterance.
+
+    Attributes:
+        id: Unique in its corpus, without suffix, such as `s1/bbaf2n`.
+        video: The file; its own sound track is the label.
+        speaker: Who speaks.
+        split: `train`, `val` or `test`.
+        transcript: What is said, or None where nobody wrote it down.
+    """
+
+    id: str
+    video: Path
+    speaker: str
+    split: str
+    transcript: str | None = None
+
+
+Reader = Callable[[Path], Iterator[Clip]]
+"""A corpus reader: the corpus's folder -> its clips, in the same order every time."""
+
+
+def split_by_hash(name: str, val: float = 0.05, test: float = 0.05) -> str:
+    """Assign a name to a split for good, whatever else the corpus holds."""
+    place = int.from_bytes(sha1(name.encode()).digest()[:4]) / 2**32
+    return "test" if place < test else "val" if place < test + val else "train"
+
+
+def read_splits(root: Path) -> dict[str, str]:
+    """Read `splits.csv` of a corpus (columns `clip` and `split`); without one the table is empty.
+
+    Raises:
+        DataError: The file names no such columns or an unknown split.
+    """
+    path = root / SPLITS_NAME
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if rows and not {"clip", "split"} <= rows[0].keys():
+        raise DataError(f"{path} needs the columns clip and split, it has {', '.join(rows[0])}")
+    splits = {row["clip"]: row["split"] for row in rows}
+    unknown = set(splits.values()) - set(SPLITS)
+    if unknown:
+        raise DataError(f"{path} names the split {min(unknown)!r}, one of {', '.join(SPLITS)} was expected")
+    return splits

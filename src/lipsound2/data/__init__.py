@@ -1,0 +1,1 @@
+"""Samples: how clips are prepared, stored and read back as batches."""

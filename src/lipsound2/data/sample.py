@@ -1,0 +1,132 @@
+"""A clip -> a sample: the aligned face as a small video, its sound, and what is known about both."""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import av
+import numpy as np
+import soundfile
+from jaxtyping import Float32, UInt8
+
+from lipsound2 import faces, media
+from lipsound2.corpora.clip import Clip
+from lipsound2.errors import DataError, MediaError
+
+Crops = UInt8[np.ndarray, "frames 160 160 3"]
+Wave = Float32[np.ndarray, " samples"]
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Say how clips become samples.
+
+    Attributes:
+        fps: Frames a second.
+        sample_rate: Of the sound, in Hz.
+        detect_every: Frames from one face detection to the next.
+        face: Which face, as in `faces.select`.
+        max_mismatch: Seconds by which the lengths of picture and sound may differ.
+        min_seconds: Shortest stretch with a face that is kept.
+        quality: H.264 constant rate factor of the face video; lower is better and larger.
+    """
+
+    fps: int = 25
+    sample_rate: int = 16_000
+    detect_every: int = 5
+    face: str = "largest"
+    max_mismatch: float = 0.25
+    min_seconds: float = 0.5
+    quality: int = 10
+
+
+class Sample(NamedTuple):
+    """A sample as it lies in a shard: one file's content by suffix, and the meta data again as a dict."""
+
+    key: str
+    files: dict[str, bytes]
+    meta: dict[str, object]
+
+
+def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> Sample:
+    """Detect and crop the face of a clip and cut its sound to the same stretch of time.
+
+    Raises:
+        LipSoundError: The clip cannot be used; the message says why.
+    """
+    wave = media.read_audio(clip.video, config.sample_rate)
+    if wave is None:
+        raise MediaError(f"{clip.video} has no sound")
+    tracking = faces.find_tracks(media.stream_frames(clip.video, config.fps), detector, config.detect_every)
+    seconds = tracking.frames / config.fps
+    mismatch = abs(len(wave) / config.sample_rate - seconds)
+    if mismatch > config.max_mismatch:
+        raise DataError(
+            f"picture ({seconds:.2f} s) and sound ({len(wave) / config.sample_rate:.2f} s) differ by more than "
+            f"{config.max_mismatch:g} s"
+        )
+    track = max(faces.select(tracking, config.face)[0], key=len)
+    if len(track) < config.min_seconds * config.fps:
+        raise DataError(f"the face is seen for {len(track) / config.fps:.2f} s only")
+    crops = np.stack(list(faces.crop_faces(media.stream_frames(clip.video, config.fps), track)))
+    meta: dict[str, object] = {
+        "id": clip.id,
+        "speaker": clip.speaker,
+        "split": clip.split,
+        "transcript": clip.transcript,
+        "frames": len(track),
+        "first_frame": track.start,
+        "fps": config.fps,
+        "sample_rate": config.sample_rate,
+    }
+    files = {
+        "json": json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(),
+        "mp4": encode_crops(crops, config.fps, config.quality),
+        "flac": encode_wave(_stretch(wave, track, config), config.sample_rate),
+    }
+    return Sample(sample_key(clip.id), files, meta)
+
+
+def sample_key(clip_id: str) -> str:
+    """Turn a clip's id into a WebDataset key, which ends at its first dot."""
+    return re.sub(r"[^\w/-]", "_", clip_id)
+
+
+def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
+    """Compress face crops as an H.264 MP4; the same crops always give the same bytes."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        options = {"crf": str(quality), "preset": "medium", "threads": "1"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.height, stream.width = crops.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for crop in crops:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(crop, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def decode_crops(data: bytes, pixel_format: str = "rgb24") -> UInt8[np.ndarray, "frames 160 160 ..."]:
+    """Decompress what `encode_crops` wrote; `pixel_format` is `rgb24` or `gray`."""
+    with av.open(io.BytesIO(data)) as container:
+        return np.stack([frame.to_ndarray(format=pixel_format) for frame in container.decode(video=0)])
+
+
+def encode_wave(wave: Wave, sample_rate: int) -> bytes:
+    """Compress samples as 16-bit FLAC."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(wave, -1, 1), sample_rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_wave(data: bytes) -> Wave:
+    """Decompress what `encode_wave` wrote."""
+    return soundfile.read(io.BytesIO(data), dtype="float32")[0]
+
+
+def _stretch(wave: Wave, track: faces.FaceTrack, config: SampleConfig) -> Wave:
+    """Cut the sound of a face track, padded with silence to its exact length."""
+    start, stop = (frame * config.sample_rate // config.fps for frame in (track.start, track.stop))
+    return np.pad(wave[start:stop], (0, max(0, stop - max(len(wave), start))))

@@ -1,0 +1,174 @@
+"""A name or a folder -> a verified pack.
+
+    pack/
+      pack.json     name, licence, what it was trained on, scores
+      README.md     the model card
+      model/        config.json + model.safetensors
+      SHA256SUMS    of all other files, as `sha256sum` writes and checks it
+
+A run folder can stand in for a pack: its best model is taken.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from lipsound2.atomic import atomic_path, write_text
+from lipsound2.config import CONFIG_NAME, ModelConfig, read_config, to_json
+from lipsound2.errors import CheckpointError
+from lipsound2.model import LipSound2
+from lipsound2.weights import WEIGHTS_NAME, fill, load_weights, save_weights
+
+INFO_NAME = "pack.json"
+SUMS_NAME = "SHA256SUMS"
+CARD_NAME = "README.md"
+DEFAULT_PACK = "grid-s1"
+PACKS_VARIABLE = "LIPSOUND2_PACKS"
+PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
+
+
+@dataclass(frozen=True)
+class PackInfo:
+    """What a pack says of itself.
+
+    Attributes:
+        name: As in `--pack`.
+        version: Of the pack.
+        licence: SPDX identifier of the weights' licence.
+        trained_on: The data and its licence.
+        vocoder: The vocoder it is best heard with.
+        scores: Figures by name, such as `STOI`; the card says how they were measured.
+    """
+
+    name: str
+    version: str
+    licence: str
+    trained_on: str
+    vocoder: str = "griffin-lim"
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A folder that was found and, for packs, verified."""
+
+    folder: Path
+    info: PackInfo
+    model_folder: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
+        """Rebuild the model from its configuration, in evaluation mode."""
+        return load_model(self.model_folder, device)
+
+
+def find_pack(name: str | Path) -> Pack:
+    """Find a pack by name, or take a pack's or a run's folder.
+
+    Raises:
+        CheckpointError: There is none, or a file of it was changed.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        folders = {path.name: path for path in reversed(_installed())}
+        if str(name) not in folders:
+            raise CheckpointError(f"no pack and no folder {str(name)!r}", f"installed: {', '.join(folders) or 'none'}")
+        folder = folders[str(name)]
+    if (folder / INFO_NAME).is_file():
+        verify(folder)
+        return _pack(folder)
+    if (folder / "best" / WEIGHTS_NAME).is_file():
+        return Pack(folder, PackInfo(folder.resolve().name, "0", "unknown", "a training run"), folder / "best")
+    raise CheckpointError(f"{folder} is neither a pack nor a training run", f"a pack holds {INFO_NAME}")
+
+
+def list_packs() -> list[Pack]:
+    """Give the packs of the package and of the folders in LIPSOUND2_PACKS, not verified."""
+    return [_pack(folder) for folder in _installed()]
+
+
+def verify(folder: Path) -> None:
+    """Compare every file of a pack with its checksums.
+
+    Raises:
+        CheckpointError: A file is missing, was changed, is not listed or is a pickle.
+    """
+    sums = folder / SUMS_NAME
+    if not sums.is_file():
+        raise CheckpointError(f"{folder} has no {SUMS_NAME}", "fetch the pack again")
+    try:
+        lines = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
+        wanted = {name: digest for digest, name in lines}
+    except ValueError as error:
+        raise CheckpointError(f"{sums} is damaged", "fetch the pack again") from error
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS_NAME}
+    for name in sorted(found | wanted.keys()):
+        if Path(name).suffix in PICKLES:
+            raise CheckpointError(f"{folder / name} may be a pickle, which packs never hold", "do not use this pack")
+        if name not in found:
+            raise CheckpointError(f"{folder / name} is missing", "fetch the pack again")
+        if wanted.get(name) != _digest(folder / name):
+            raise CheckpointError(f"{folder / name} differs from its checksum", "fetch the pack again")
+
+
+def write_pack(
+    run: Path, target: Path, info: PackInfo, card: str, dtype: torch.dtype = torch.float16, force: bool = False
+) -> Pack:
+    """Make a pack of a run's best model.
+
+    Args:
+        run: A run folder.
+        target: Folder of the pack.
+        info: What `pack.json` says.
+        card: The model card in Markdown.
+        dtype: Type in which the weights are stored.
+        force: Whether to replace an older pack.
+    """
+    if target.exists() and not force:
+        raise CheckpointError(f"{target} exists", "replace it with --force")
+    config = read_config(run / "best" / CONFIG_NAME, ModelConfig)
+    with atomic_path(target) as folder:
+        (folder / "model").mkdir(parents=True)
+        write_text(folder / "model" / CONFIG_NAME, to_json(config))
+        save_weights(folder / "model" / WEIGHTS_NAME, load_weights(run / "best" / WEIGHTS_NAME), dtype)
+        write_text(folder / INFO_NAME, to_json(info))
+        write_text(folder / CARD_NAME, card)
+        write_sums(folder)
+    return _pack(target)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the checksums of all files of a pack."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in names if name != SUMS_NAME]
+    write_text(folder / SUMS_NAME, "".join(lines))
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> LipSound2:
+    """Rebuild a model from `config.json` and `model.safetensors`, in evaluation mode."""
+    model = LipSound2(read_config(folder / CONFIG_NAME, ModelConfig))
+    fill(model, load_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+    return model.to(device).eval()
+
+
+def _pack(folder: Path) -> Pack:
+    return Pack(folder, read_config(folder / INFO_NAME, PackInfo), folder / "model")
+
+
+def _installed() -> list[Path]:
+    """List the folders of packs; those of LIPSOUND2_PACKS come first and hide others of their name."""
+    variable = os.environ.get(PACKS_VARIABLE, "")
+    roots = [*(Path(part) for part in variable.split(os.pathsep) if part), Path(__file__).parent / "installed"]
+    return [path for root in roots if root.is_dir() for path in sorted(root.iterdir()) if (path / INFO_NAME).is_file()]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,258 @@
+"""A video in, a `Speech` out: faces, mel, sound, and the files that show them.
+
+>>> import lipsound2
+>>> speech = lipsound2.load("grid-s1").speak("clip.mp4")  # doctest: +SKIP
+>>> speech.save("out")  # doctest: +SKIP
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from lipsound2 import faces, media, plots
+from lipsound2.atomic import atomic_path
+from lipsound2.config import AudioConfig
+from lipsound2.data.view import view
+from lipsound2.errors import ConfigError, StorageError
+from lipsound2.model import LipSound2
+from lipsound2.model.windows import Window, generate
+from lipsound2.packs import find_pack
+from lipsound2.packs.pack import DEFAULT_PACK
+from lipsound2.vocoder import GriffinLim, Vocoder
+
+FORMATS = ("wav", "mp4", "png")
+"""What `Speech.save` can write: sound, the video with the new sound, a picture of mel and alignment."""
+
+Progress = Callable[[str, float], None]
+"""Told the name of the stage under way and, in 0..1, how much of it is done."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What was spoken in a video.
+
+    Attributes:
+        source: The video.
+        wave: Samples in [-1, 1], exactly as long as the video.
+        mel: Log-mel; silence where no face was seen.
+        windows: What the model said window by window, with `start` in frames of the video.
+        gaps: Stretches (from, to) in seconds without a face.
+        audio: Settings of mel and wave.
+        fps: Video frames a second.
+    """
+
+    source: Path
+    wave: Float32[np.ndarray, " samples"]
+    mel: Float32[np.ndarray, "mels frames"]
+    windows: list[Window]
+    gaps: list[tuple[float, float]]
+    audio: AudioConfig
+    fps: int
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self.audio.sample_rate
+
+    @property
+    def seconds(self) -> float:
+        """Length."""
+        return len(self.wave) / self.sample_rate
+
+    @property
+    def alignment(self) -> Float32[np.ndarray, "steps time"]:
+        """Attention of each decoder step over the video's frames; of overlapping windows the later counts."""
+        steps, times = self.windows[0].alignment.shape
+        per_frame = steps / times
+        total = round(self.seconds * self.fps)
+        joined = np.zeros((round(total * per_frame), total), np.float32)
+        for start, _, weights in self.windows:
+            first = round(start * per_frame)
+            joined[first : first + len(weights)] = 0
+            joined[first : first + len(weights), start : start + weights.shape[1]] = weights.cpu().numpy()
+        return joined
+
+    def save(
+        self, folder: Path | str, name: str | None = None, formats: tuple[str, ...] = FORMATS, force: bool = False
+    ) -> list[Path]:
+        """Write the speech as files `folder/name.FORMAT`.
+
+        Args:
+            folder: Made if missing.
+            name: Without suffix; by default the video's.
+            formats: Some of `FORMATS`.
+            force: Whether to overwrite; the video itself is never overwritten.
+
+        Returns:
+            The files.
+
+        Raises:
+            StorageError: A file exists or cannot be written.
+        """
+        paths = {suffix: Path(folder) / f"{name or self.source.stem}.{suffix}" for suffix in formats}
+        check_targets(list(paths.values()), self.source, force)
+        for suffix, path in paths.items():
+            match suffix:
+                case "wav":
+                    media.write_wav(path, self.wave, self.sample_rate)
+                case "mp4":
+                    media.write_video(self.source, self.wave, self.sample_rate, path)
+                case "png":
+                    with atomic_path(path) as temporary:
+                        alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
+                        plots.speech(self.mel, alignments).savefig(temporary, format="png", dpi=120)
+                case _:
+                    raise ConfigError(f"unknown format {suffix!r}", f"one of {', '.join(FORMATS)}")
+        return list(paths.values())
+
+
+class Pipeline:
+    """Everything needed to speak, loaded once for any number of videos.
+
+    Args:
+        model: In evaluation mode, on the device it shall run on.
+        vocoder: Made for the same mels.
+        detector: Finds faces; MTCNN if none is given.
+
+    Raises:
+        ConfigError: Model and vocoder disagree on the mel.
+    """
+
+    def __init__(self, model: LipSound2, vocoder: Vocoder, detector: faces.Detector | None = None) -> None:
+        if vocoder.audio != model.config.audio:
+            raise ConfigError(
+                f"the model makes mels of {model.config.audio}, the vocoder {vocoder.name} wants {vocoder.audio}",
+                "choose a vocoder that was made for this model, or --vocoder griffin-lim",
+            )
+        self.model = model
+        self.vocoder = vocoder
+        self.detector = detector or faces.MtcnnDetector()
+
+    def speak(self, source: Path | str, face: str = "largest", progress: Progress | None = None) -> Speech:
+        """Give a silent video its voice back.
+
+        Args:
+            source: Any video file; its own sound is not used.
+            face: `largest`, `left`, `right` or the number of a face track.
+            progress: Told how far the work is.
+
+        Raises:
+            MediaError: The video cannot be read.
+            FaceError: There is no such face in it.
+        """
+        if face == "all":
+            raise ConfigError("speak gives one voice", "use speak_each for all faces")
+        return next(self.speak_each(source, face, progress))
+
+    def speak_each(self, source: Path | str, face: str = "all", progress: Progress | None = None) -> Iterator[Speech]:
+        """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video."""
+        source = Path(source)
+        tracking = self.track(source, progress)
+        for tracks in faces.select(tracking, face):
+            yield self._speak(source, tracking.frames, tracks, progress or _silent)
+
+    def track(self, source: Path, progress: Progress | None = None) -> faces.Tracking:
+        """Follow all faces of a video."""
+        fps = self.model.config.video.fps
+        report = progress or _silent
+        total = (media.probe(source).duration or 0) * fps
+
+        def frames() -> Iterator[media.Frame]:
+            for frame in media.stream_frames(source, fps):
+                yield frame
+                report("finding faces", min(1.0, (frame.index + 1) / total) if total else 0.0)
+
+        return faces.find_tracks(frames(), self.detector)
+
+    def _speak(self, source: Path, frames: int, tracks: list[faces.FaceTrack], report: Progress) -> Speech:
+        config = self.model.config
+        fps, audio = config.video.fps, config.audio
+        device = next(self.model.parameters()).device
+        mel = torch.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor))
+        windows: list[Window] = []
+        stream = media.stream_frames(source, fps)
+        for track in tracks:
+            spoken = generate(self.model, self._views(stream, track, device, frames, report), len(track))
+            first = audio.mel_frames(track.start, fps)
+            mel[:, first : first + spoken.mel.shape[1]] = spoken.mel[:, : mel.shape[1] - first].cpu()
+            windows += [window._replace(start=window.start + track.start) for window in spoken.windows]
+        report("making sound", 0.0)
+        with torch.inference_mode():
+            wave = self.vocoder(mel.to(device)).clamp(-1, 1).cpu().numpy()
+        report("making sound", 1.0)
+        wave = np.pad(wave, (0, max(0, frames * audio.sample_rate // fps - len(wave))))
+        return Speech(source, wave, mel.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
+
+    def _views(
+        self,
+        stream: Iterator[media.Frame],
+        track: faces.FaceTrack,
+        device: torch.device,
+        frames: int,
+        report: Progress,
+    ) -> Iterator[Tensor]:
+        video = self.model.config.video
+        for done, crop in enumerate(faces.crop_faces(stream, track), track.start + 1):
+            pixels = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[None] if video.channels == 1 else crop.transpose(2, 0, 1)
+            yield view(torch.from_numpy(pixels)[None], video)[:, 0].to(device)
+            report("reading lips", done / frames)
+
+
+def load(
+    pack: str | Path = DEFAULT_PACK,
+    vocoder: str | None = None,
+    device: str | None = None,
+    detector: faces.Detector | None = None,
+) -> Pipeline:
+    """Load a pack, or the best model of a training run, and all that is needed to speak with it.
+
+    Args:
+        pack: Name of an installed pack, or the folder of a pack or a run.
+        vocoder: Name of a vocoder; by default the pack's own choice.
+        device: A torch device; by default the first GPU, else the CPU.
+        detector: Finds faces; MTCNN if none is given.
+
+    Raises:
+        CheckpointError: There is no such pack, or it was changed.
+    """
+    found = find_pack(pack)
+    model = found.load_model(device or default_device())
+    name = vocoder or found.info.vocoder
+    if name != GriffinLim.name:
+        raise ConfigError(f"unknown vocoder {name!r}", f"known: {GriffinLim.name}")
+    return Pipeline(model, GriffinLim(model.config.audio), detector)
+
+
+def default_device() -> str:
+    """Give the first GPU that torch can use, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_targets(targets: list[Path], source: Path, force: bool) -> None:
+    """Refuse to overwrite: the source never, other files only with `force`.
+
+    Raises:
+        StorageError: A target exists.
+    """
+    for target in targets:
+        if target.exists() and target.samefile(source):
+            raise StorageError(f"{target} is the video itself", "choose another folder with -o")
+        if target.exists() and not force:
+            raise StorageError(f"{target} exists", "overwrite it with --force or choose another folder with -o")
+
+
+def _gaps(tracks: list[faces.FaceTrack], frames: int, fps: int) -> list[tuple[float, float]]:
+    """List the stretches without a chosen face, in seconds."""
+    edges = [0, *(edge for track in tracks for edge in (track.start, track.stop)), frames]
+    return [(a / fps, b / fps) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+
+
+def _silent(stage: str, share: float) -> None:
+    """Report nothing."""

@@ -1,0 +1,220 @@
+"""A task -> a trained model: the one training loop of the project.
+
+    run/
+      config.json            the model's configuration
+      best/                  config.json + model.safetensors of the best validation
+      checkpoints/step-N/    the state to resume from
+      metrics.jsonl          one line a validation
+      logs/                  TensorBoard: scalars, pictures, sounds
+
+All randomness of a step comes from (seed, step, rank), so a resumed run is the same as one that
+was never stopped.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from lipsound2.atomic import write_text
+from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
+from lipsound2.data.dataset import EpochBatches
+from lipsound2.errors import TrainingError
+from lipsound2.terminal import console, counting_bar
+from lipsound2.training.checkpoint import TrainingState, load_state, save_state
+from lipsound2.training.task import Task, Validation
+from lipsound2.weights import WEIGHTS_NAME, save_weights
+
+DIVERGED = 10.0
+"""A smoothed loss this many times its lowest value stops the run."""
+
+
+def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fabric.Fabric) -> float:
+    """Train a task's model in the folder `run`, or go on where an earlier call stopped.
+
+    Args:
+        task: Model, data, loss and validation.
+        settings: How to train.
+        run: Folder of the run.
+        fabric: Devices and precision; already launched.
+
+    Returns:
+        The best validation score.
+
+    Raises:
+        TrainingError: The loss is not finite or diverges.
+    """
+    trainer = _Trainer(task, settings, run, fabric)
+    trainer.resume()
+    trainer.train()
+    return trainer.best
+
+
+class _Trainer:
+    def __init__(self, task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fabric.Fabric) -> None:
+        self.task = task
+        self.settings = settings
+        self.run = run
+        self.fabric = fabric
+        optimizer = torch.optim.AdamW(
+            task.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+        )
+        self.average = copy.deepcopy(task.model).to(fabric.device).requires_grad_(False).eval()
+        self.model, self.optimizer = fabric.setup(task.model, optimizer)
+        self.batches = EpochBatches(
+            len(task.train),  # type: ignore[arg-type]
+            settings.batch_size,
+            True,
+            settings.seed,
+            fabric.global_rank,
+            fabric.world_size,
+        )
+        self.step = 0
+        self.best = math.inf
+        self.smoothed = self.lowest = math.inf
+        self.saved_at = time.monotonic()
+        self.writer = SummaryWriter(run / "logs") if fabric.is_global_zero else None
+
+    def resume(self) -> None:
+        state = load_state(self.run / "checkpoints")
+        if state is None:
+            if self.fabric.is_global_zero:
+                for folder in (self.run, self.run / "best"):
+                    write_text(folder / CONFIG_NAME, to_json(self.task.config()))
+            return
+        self.step, self.best = state.step, state.best
+        self.task.model.load_state_dict(dict(state.weights))
+        self.average.load_state_dict(dict(state.average))
+        self.optimizer.load_state_dict(dict(state.optimizer))
+        self._say(f"resumed {self.run} at step {self.step}")
+
+    def train(self) -> None:
+        total = self.settings.epochs * self.batches.batches
+        with counting_bar() as progress:
+            progress.disable = not self.fabric.is_global_zero
+            bar = progress.add_task("", total=total, completed=self.step)
+            while self.step < total:
+                epoch = self.step // self.batches.batches
+                for scalars in self._epoch(epoch):
+                    progress.update(bar, completed=self.step, description=_line(epoch, self.settings.epochs, scalars))
+                if (epoch + 1) % self.settings.validate_every == 0 or self.step == total:
+                    self._validate(epoch + 1)
+                self._save()
+        if self.writer:
+            self.writer.close()
+
+    def _epoch(self, epoch: int) -> Iterator[dict[str, float]]:
+        self.batches.epoch, self.batches.start = epoch, self.step % self.batches.batches
+        loader = DataLoader(
+            self.task.train,
+            batch_sampler=self.batches,  # type: ignore[arg-type]
+            collate_fn=self.task.collate,
+            num_workers=self.settings.workers,
+        )
+        self.model.train()
+        for batch in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
+            yield self._step(batch)
+            if time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
+                self._save()
+
+    def _step(self, batch: Any) -> dict[str, float]:
+        seed = int(
+            np.random.SeedSequence([self.settings.seed, self.step, self.fabric.global_rank]).generate_state(1)[0]
+        )
+        torch.manual_seed(seed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad()
+        generator = torch.Generator().manual_seed(seed)
+        loss, parts = self.task.loss(self.model, batch, self.step / self.batches.batches, generator)
+        self._check(loss.item())
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.settings.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        scalars = {name: value.item() for name, value in parts.items()} | {"loss": loss.item()}
+        if self.writer:
+            extra = {"gradient norm": float(norm), "learning rate": self._learning_rate()}
+            for name, value in (scalars | extra).items():
+                self.writer.add_scalar(f"train/{name}", value, self.step)
+        return scalars
+
+    def _learning_rate(self) -> float:
+        settings = self.settings
+        total = settings.epochs * self.batches.batches
+        warm = min(1.0, (self.step + 1) / max(settings.warmup, 1))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total)))
+        return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+
+    def _check(self, loss: float) -> None:
+        hint = "resume with a lower --lr; the last checkpoint is whole"
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss became {loss} at step {self.step}", hint)
+        self.smoothed = loss if math.isinf(self.smoothed) else 0.98 * self.smoothed + 0.02 * loss
+        self.lowest = min(self.lowest, self.smoothed)
+        if self.smoothed > DIVERGED * self.lowest:
+            raise TrainingError(
+                f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}", hint
+            )
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        current = self.task.model.state_dict()
+        for name, mean in self.average.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(current[name], 1 - decay)
+            else:
+                mean.copy_(current[name])
+
+    def _validate(self, epoch: int) -> None:
+        number = epoch // self.settings.validate_every
+        show = self.settings.show_every > 0 and number % self.settings.show_every == 0
+        if self.fabric.is_global_zero:
+            with torch.no_grad(), self.fabric.autocast():
+                found = self.task.validate(self.average, show)
+            self._log(found, epoch)
+            if found.score < self.best:
+                save_weights(self.run / "best" / WEIGHTS_NAME, self.average.state_dict())
+                self.best = found.score
+        self.fabric.barrier()
+
+    def _log(self, found: Validation, epoch: int) -> None:
+        assert self.writer is not None
+        for name, value in found.scalars.items():
+            self.writer.add_scalar(f"val/{name}", value, self.step)
+        for name, figure in found.figures.items():
+            self.writer.add_figure(name, figure, self.step)
+        for name, wave in found.sounds.items():
+            self.writer.add_audio(name, torch.from_numpy(wave)[None], self.step, found.sample_rate)
+        record = {"epoch": epoch, "step": self.step, "score": found.score, **found.scalars}
+        with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        self._say(f"epoch {epoch}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.scalars.items()))
+
+    def _say(self, message: str) -> None:
+        if self.fabric.is_global_zero:
+            console.print(message)
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.fabric.is_global_zero:
+            model: dict[str, Tensor] = self.task.model.state_dict()
+            state = TrainingState(self.step, self.best, model, self.average.state_dict(), self.optimizer.state_dict())
+            save_state(self.run / "checkpoints", state)
+        self.fabric.barrier()
+
+
+def _line(epoch: int, epochs: int, scalars: dict[str, float]) -> str:
+    return f"epoch {epoch + 1}/{epochs} " + " ".join(f"{name} {value:.3f}" for name, value in scalars.items())

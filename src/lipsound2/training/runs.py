@@ -1,0 +1,150 @@
+"""A prepared folder -> a run folder: what `lipsound2 pretrain` and `lipsound2 finetune` do."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import lightning_fabric
+import torch
+
+from lipsound2.atomic import write_text
+from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small, to_json
+from lipsound2.data.dataset import ClipDataset
+from lipsound2.errors import ConfigError
+from lipsound2.model import LipSound2
+from lipsound2.packs import find_pack
+from lipsound2.training.loop import fit
+from lipsound2.training.mel import MelTask, mel_statistics
+
+RECIPE_NAME = "recipe.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run apart from its data and devices.
+
+    Attributes:
+        model: Size of the model; fine-tuning keeps that of the model it starts from.
+        train: The loop.
+        loss: What is taught.
+        augment: How clips are varied.
+        speakers: Whose clips are used; empty takes all.
+        clips: Training clips used, spread evenly; 0 takes all.
+    """
+
+    model: ModelConfig = field(default_factory=small)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loss: MelLossConfig = field(default_factory=MelLossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    speakers: tuple[str, ...] = ()
+    clips: int = 0
+
+
+def pretrain_recipe(preset: str = "small") -> Recipe:
+    """Give the default settings of pre-training; presets are `small` and `paper`."""
+    return Recipe(model={"small": small, "paper": paper}[preset]())
+
+
+def finetune_recipe() -> Recipe:
+    """Give the default settings of fine-tuning: the model already reads along, so it runs free from the start."""
+    return Recipe(
+        train=TrainConfig(epochs=50, learning_rate=3e-4, warmup=50),
+        loss=MelLossConfig(guided_weight=0.0, sampling_to=0.0),
+    )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read settings from JSON; what it leaves out keeps its default."""
+    return read_config(path, Recipe)
+
+
+def pretrain(prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric.Fabric) -> float:
+    """Train a model from nothing on the sound tracks of prepared clips; a run that exists is resumed.
+
+    Returns:
+        The best free-running validation error.
+    """
+    return _train(prepared, run, recipe, fabric, None)
+
+
+def finetune(prepared: Path, run: Path, start: Path | str, recipe: Recipe, fabric: lightning_fabric.Fabric) -> float:
+    """Train a run's or a pack's model further on other clips; a run that exists is resumed.
+
+    Args:
+        prepared: What `lipsound2 prepare` wrote.
+        run: Folder of the new run.
+        start: A run folder, or a pack by name or folder.
+        recipe: Settings; its `model` is ignored.
+        fabric: Devices and precision.
+
+    Returns:
+        The best free-running validation error.
+    """
+    return _train(prepared, run, recipe, fabric, find_pack(start).load_model())
+
+
+def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
+    """Choose devices and processes.
+
+    Under torchrun or `fabric run` the number of processes and nodes is theirs.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or another accelerator of Lightning Fabric.
+        devices: Processes on this machine.
+        precision: See `TrainConfig`.
+    """
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    nodes = int(os.environ.get("WORLD_SIZE", local)) // local
+    strategy = "ddp" if local * nodes > 1 else "auto"
+    return lightning_fabric.Fabric(
+        accelerator=device,
+        devices=local,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
+    )
+
+
+def _train(
+    prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric.Fabric, start: LipSound2 | None
+) -> float:
+    config = start.config if start else recipe.model
+    recipe = replace(recipe, model=config)
+    settings = recipe.train
+    train = _dataset(prepared, "train", recipe)
+    val = _dataset(prepared, "val", replace(recipe, clips=0))
+    fabric.launch()
+    torch.manual_seed(settings.seed)
+    model = start or LipSound2(config)
+    if start is None:
+        model.set_statistics(*mel_statistics(train))
+    if fabric.is_global_zero:
+        _keep_recipe(run, recipe)
+    return fit(MelTask(model.train(), train, val, recipe.loss, settings.batch_size), settings, run, fabric)
+
+
+def _dataset(prepared: Path, split: str, recipe: Recipe) -> ClipDataset:
+    return ClipDataset(
+        prepared,
+        split,
+        recipe.model.audio,
+        recipe.model.video,
+        augment=recipe.augment if split == "train" else None,
+        seed=recipe.train.seed,
+        limit=recipe.clips,
+        cache_gb=recipe.train.cache_gb,
+        speakers=recipe.speakers,
+    )
+
+
+def _keep_recipe(run: Path, recipe: Recipe) -> None:
+    """Write the recipe, or see that a run that is resumed keeps to all that may not change."""
+    path = run / RECIPE_NAME
+    if path.exists():
+        old = read_config(path, Recipe)
+        fixed = {"batch_size": old.train.batch_size, "seed": old.train.seed}
+        if replace(old, train=recipe.train) != recipe or replace(recipe.train, **fixed) != recipe.train:
+            raise ConfigError(
+                f"{run} was begun with other settings than these", "give the same ones to resume, or another -o"
+            )
+    write_text(path, to_json(recipe))

@@ -1,0 +1,55 @@
+"""Weights of a model <-> a safetensors file; nothing is pickled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lipsound2.atomic import atomic_path
+from lipsound2.errors import CheckpointError
+
+WEIGHTS_NAME = "model.safetensors"
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
+    """Write weights as one safetensors file; floating-point ones as `dtype` if one is given."""
+    with atomic_path(path) as temporary:
+        save_file({name: _stored(tensor, dtype) for name, tensor in weights.items()}, temporary)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}", "fetch or train it again") from error
+
+
+def fill(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load weights into a model of the same shape, as the model's own data types.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{source} does not fit its configuration: {first}") from error
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    tensor = tensor.detach().cpu()
+    # A copy, since safetensors refuses tensors that share memory.
+    return (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).clone(
+        memory_format=torch.contiguous_format
+    )
