@@ -100,4 +100,4 @@ def test_config_refuses_what_cannot_be():
     with pytest.raises(ConfigError, match="win_length"):
         AudioConfig(win_length=2048)
     with pytest.raises(ConfigError, match="f_max"):
-        AudioConfig(f_max=9000)
+        AudioConfig(f_max=9000.0)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_window_starts_cover_everything():
         size = min(75, frames)
         assert starts[0] == 0
         assert starts[-1] + size == frames
-        assert all(0 < b - a <= 50 for a, b in zip(starts, starts[1:], strict=False))
+        assert all(0 < b - a <= 50 for a, b in pairwise(starts))
     with pytest.raises(ValueError, match="overlap"):
         window_starts(10, 5, 5)
 

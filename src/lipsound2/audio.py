@@ -47,10 +47,20 @@ def griffin_lim(
     iterations: int = 60,
     momentum: float = 0.99,
     seed: int = 0,
+    known: Float[Tensor, "batch known"] | None = None,
 ) -> Float[Tensor, "batch samples"]:
     """Turn log-mel into sound by the fast Griffin-Lim algorithm (Perraudin et al. 2013).
 
-    Phases start at random from `seed`; the result has exactly frames * hop_length samples.
+    Args:
+        mel: Log-mel.
+        config: Its settings.
+        iterations: More is better and slower.
+        momentum: Of the acceleration; 0 is the algorithm of 1984.
+        seed: Of the phases to start from.
+        known: The first samples where they are settled already; the rest is made to continue them.
+
+    Returns:
+        Exactly frames * hop_length samples, in which the known ones fade into those estimated.
     """
     magnitude = mel_to_magnitude(mel, config)
     # A wave of n frames has n + 1 centred windows; the last one repeats its neighbour.
@@ -61,11 +71,18 @@ def griffin_lim(
     phase = torch.polar(torch.ones_like(angle), angle)
     previous = torch.zeros_like(phase)
     for _ in range(iterations):
-        rebuilt = _stft(_istft(magnitude * phase, config, samples), config)
+        wave = _istft(magnitude * phase, config, samples)
+        if known is not None:
+            wave = torch.cat([known, wave[:, known.shape[1] :]], dim=1)
+        rebuilt = _stft(wave, config)
         accelerated = rebuilt + momentum / (1 + momentum) * (rebuilt - previous)
         phase = accelerated / accelerated.abs().clamp(min=1e-10)
         previous = rebuilt
-    return _istft(magnitude * phase, config, samples)
+    wave = _istft(magnitude * phase, config, samples)
+    if known is not None:
+        rise = torch.linspace(0, 1, known.shape[1]).to(mel)
+        wave[:, : known.shape[1]] = rise * wave[:, : known.shape[1]] + (1 - rise) * known
+    return wave
 
 
 @lru_cache(maxsize=8)

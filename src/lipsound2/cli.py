@@ -5,6 +5,7 @@ inputs failed, 2 nothing could be done, 130 interrupted.
 """
 
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -237,14 +238,23 @@ def main() -> None:
     """Run the command; an expected error is one line and a hint, exit status 2."""
     # Idle OpenMP threads that spin take the cores from those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except LipSoundError as error:
         show_error(error)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except _InterruptedError:
         console.print("interrupted; the same command goes on where it can")
         sys.exit(130)
+
+
+class _InterruptedError(BaseException):
+    """Ctrl-C, under a name that the command-line library does not turn into a message of its own."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _InterruptedError
 
 
 def _exit_with(failures: int, total: int, what: str) -> None:

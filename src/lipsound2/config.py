@@ -144,7 +144,10 @@ class AugmentConfig:
         contrast: Largest relative change of contrast.
         brightness: Largest change of brightness, of 255.
         erase: Share of clips of which a rectangle is painted over.
-        speed: Largest relative change of speed, of picture and mel together.
+        speed: Largest relative change of speed, of picture and sound together.
+        splice: Share of clips that are continued by another clip of the same speaker, half of them in the
+            middle and half from end to start, so that sentences are not learned by heart and a window
+            may begin anywhere.
     """
 
     flip: float = 0.5
@@ -155,6 +158,7 @@ class AugmentConfig:
     brightness: float = 20.0
     erase: float = 0.5
     speed: float = 0.1
+    splice: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ Points = Float[np.ndarray, "5 2"]
 Crop = UInt8[np.ndarray, "160 160 3"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """One detected face: its box (left, top, right, bottom) and, if known, its five landmarks."""
 
@@ -51,6 +51,7 @@ class Face:
         return (TEMPLATE - [30, 5]) * scale + [left, top]
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Anything that finds faces in a picture."""
 
@@ -111,7 +112,7 @@ class YuNetDetector:
         return [_face_from_yunet(row, scale) for row in (() if rows is None else rows)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceTrack:
     """One face followed over consecutive frames.
 
@@ -355,7 +356,7 @@ def _warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
     return cv2.warpAffine(image, transform, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _reduced(image: Image, max_side: int) -> tuple[Image, float]:
+def _reduced(image: Image, max_side: int) -> tuple[UInt8[np.ndarray, "height2 width2 3"], float]:
     scale = min(1.0, max_side / max(image.shape[:2]))
     if scale == 1.0:
         return image, scale

@@ -51,7 +51,7 @@ class MediaInfo:
 class Frame(NamedTuple):
     """One picture on the clock of the output rate: RGB, upright, with square pixels."""
 
-    index: int
+    number: int
     image: Image
 
 
@@ -143,7 +143,7 @@ def write_video(source: Path, wave: Samples, sample_rate: int, target: Path) -> 
             make = _copied_packets if video.codec_context.name in MP4_CODECS else _encoded_packets
             pictures = make(container, video, output, start)
             sound = _sound_packets(output, wave, sample_rate)
-            for packet in heapq.merge(pictures, sound, key=lambda p: p.dts * p.time_base):
+            for packet in heapq.merge(pictures, sound, key=lambda p: (p.dts or 0) * p.time_base):
                 output.mux(packet)
 
 
@@ -246,7 +246,6 @@ def _placed_audio(path: Path, sample_rate: int, start: float) -> Iterator[tuple[
     """Yield (position, samples): runs of sound without a gap, placed on the clock that begins at `start`."""
     with _open(path) as container:
         stream = container.streams.audio[0]
-        stream.thread_type = "AUTO"
         run: list[Samples] = []
         position, expected = 0, None
         layout = "mono" if stream.codec_context.channels == 1 else "stereo"
@@ -280,12 +279,11 @@ def _copied_packets(
     container: av.container.InputContainer, source: av.VideoStream, output: av.container.OutputContainer, start: float
 ) -> Iterator[av.Packet]:
     stream = output.add_stream_from_template(source)
-    shift = round(start / source.time_base)
+    shift = round(start / (source.time_base or 1))
 
     def packets() -> Iterator[av.Packet]:
         for packet in _with_decoding_stamps(container.demux(source)):
-            packet.pts -= shift
-            packet.dts -= shift
+            packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
             packet.stream = stream
             yield packet
 

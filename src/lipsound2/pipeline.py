@@ -167,7 +167,7 @@ class Pipeline:
         def frames() -> Iterator[media.Frame]:
             for frame in media.stream_frames(source, fps):
                 yield frame
-                report("finding faces", min(1.0, (frame.index + 1) / total) if total else 0.0)
+                report("finding faces", min(1.0, (frame.number + 1) / total) if total else 0.0)
 
         return faces.find_tracks(frames(), self.detector)
 

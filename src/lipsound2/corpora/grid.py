@@ -79,7 +79,7 @@ def sentence(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"a GRID name such as bbaf2n was expected, got {name!r}")
-    command, color, preposition, letter, digit, adverb = name
+    command, color, preposition, letter, digit, adverb = list(name)
     return " ".join(
         (
             _COMMANDS[command],

@@ -36,11 +36,18 @@ class Batch(NamedTuple):
     mel_lengths: Int[Tensor, " batch"]
 
 
+class Decoded(NamedTuple):
+    """A clip as it was prepared: its face and its sound."""
+
+    crops: Crops
+    wave: Float[Tensor, " samples"]
+
+
 class Place(NamedTuple):
     """Which clip to load in which epoch; the epoch seeds its augmentation."""
 
     epoch: int
-    index: int
+    clip: int
 
 
 class ClipDataset(Dataset[Example]):
@@ -83,20 +90,22 @@ class ClipDataset(Dataset[Example]):
         self.augment = augment
         self.seed = seed
         self._check_rates()
-        self._cache: dict[int, tuple[Crops, Tensor]] = {}
+        self._cache: dict[int, Decoded] = {}
         self._cache_left = cache_gb * 1e9
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, place: Place) -> Example:
-        crops, wave = self._decoded(place.index)
-        mel = log_mel(wave[None], self.audio)[0]
-        key = self.entries[place.index].key
+        clip = self._decoded(place.clip)
+        key = self.entries[place.clip].key
         if self.augment is None:
-            return Example(key, view(crops, self.video), mel)
-        rng = np.random.default_rng([self.seed, place.epoch, place.index])
-        video = view(crops, self.video, draw_jitter(self.augment, rng))
+            return Example(key, view(clip.crops, self.video), log_mel(clip.wave[None], self.audio)[0])
+        rng = np.random.default_rng([self.seed, place.epoch, place.clip])
+        if rng.random() < self.augment.splice:
+            clip = self._spliced(place.clip, rng)
+        mel = log_mel(clip.wave[None], self.audio)[0]
+        video = view(clip.crops, self.video, draw_jitter(self.augment, rng))
         rate = 1 + rng.uniform(-self.augment.speed, self.augment.speed)
         return Example(key, *self._stretched(video, mel, round(video.shape[1] * rate)))
 
@@ -108,17 +117,37 @@ class ClipDataset(Dataset[Example]):
         """Compute the log-mel of a clip's sound."""
         return log_mel(self.wave(index)[None], self.audio)[0]
 
-    def _decoded(self, index: int) -> tuple[Crops, Tensor]:
+    def _decoded(self, index: int) -> Decoded:
         if index in self._cache:
             return self._cache[index]
         pixel_format = "gray" if self.video.channels == 1 else "rgb24"
         crops = torch.from_numpy(decode_crops(read_member(self.folder, self.entries[index], "mp4"), pixel_format))
-        decoded = crops[:, None] if crops.ndim == 3 else crops.permute(0, 3, 1, 2), self.wave(index)
+        decoded = Decoded(crops[:, None] if crops.ndim == 3 else crops.permute(0, 3, 1, 2), self.wave(index))
         size = sum(part.numel() * part.element_size() for part in decoded)
         if size <= self._cache_left:
             self._cache_left -= size
             self._cache[index] = decoded
         return decoded
+
+    def _spliced(self, index: int, rng: np.random.Generator) -> Decoded:
+        """Join a clip and another of its speaker, both cut at about the same place."""
+        speaker = self.entries[index].meta["speaker"]
+        others = [i for i, entry in enumerate(self.entries) if entry.meta["speaker"] == speaker]
+        clip, other = self._decoded(index), self._decoded(int(rng.choice(others)))
+        share = rng.uniform(0.2, 0.8)
+        rate = self.audio.sample_rate // self.video.fps
+        cut, other_cut = round(share * len(clip.crops)), round(share * len(other.crops))
+        halves = [
+            Decoded(clip.crops[:cut], clip.wave[: cut * rate]),
+            Decoded(other.crops[other_cut:], other.wave[other_cut * rate :]),
+        ]
+        if rng.random() < 0.5:
+            # The end of one clip, then the start of the next: what a window sees in a long video.
+            halves = [
+                Decoded(clip.crops[cut:], clip.wave[cut * rate :]),
+                Decoded(other.crops[:other_cut], other.wave[: other_cut * rate]),
+            ]
+        return Decoded(*(torch.cat(parts) for parts in zip(*halves, strict=True)))
 
     def _stretched(self, video: Tensor, mel: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         channels, _, size, _ = video.shape

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -219,7 +220,8 @@ def _run_alone(task: Task, config: PrepareConfig, detector: DetectorFactory) -> 
 
 def _run_pool(tasks: list[Task], workers: int, config: PrepareConfig, detector: DetectorFactory) -> Iterator[Task]:
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (detector, config.sample)) as pool:
-        running: set[Future[Task]] = {pool.submit(_work, task) for task in tasks}
+        with _interrupts_held_back():
+            running: set[Future[Task]] = {pool.submit(_work, task) for task in tasks}
         try:
             while running:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -227,6 +229,25 @@ def _run_pool(tasks: list[Task], workers: int, config: PrepareConfig, detector: 
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait while processes start, which half-started would complain; they never see it at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 class _Worker(NamedTuple):

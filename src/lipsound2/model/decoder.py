@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         memory: Memory,
         steps: int,
         target: Float[Tensor, "batch mels frames"] | None = None,
-        own: Bool[Tensor, "batch steps"] | None = None,
+        own: Bool[Tensor, "batch most_steps"] | None = None,
     ) -> tuple[Float[Tensor, "batch mels frames2"], Float[Tensor, "batch steps time"]]:
         """Run `steps` steps.
 

@@ -36,6 +36,9 @@ class LipSound2(nn.Module):
     mean and the deviation of the training data, which are saved with the weights.
     """
 
+    mel_mean: Float[Tensor, "mels 1"]
+    mel_std: Float[Tensor, "mels 1"]
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -88,7 +91,7 @@ class LipSound2(nn.Module):
         video: UInt8[Tensor, "batch channels time height width"],
         lengths: Int[Tensor, " batch"],
         target: Float[Tensor, "batch mels frames"] | None = None,
-        own: Bool[Tensor, "batch steps"] | None = None,
+        own: Bool[Tensor, "batch most_steps"] | None = None,
     ) -> Prediction:
         """Predict the mel of each clip; `target` and `own` as in `Decoder.forward`, `target` in log-mel.
 

@@ -117,7 +117,7 @@ class _Trainer:
         self.batches.epoch, self.batches.start = epoch, self.step % self.batches.batches
         loader = DataLoader(
             self.task.train,
-            batch_sampler=self.batches,  # type: ignore[arg-type]
+            batch_sampler=self.batches,
             collate_fn=self.task.collate,
             num_workers=self.settings.workers,
         )
@@ -145,7 +145,7 @@ class _Trainer:
         self._update_average()
         scalars = {name: value.item() for name, value in parts.items()} | {"loss": loss.item()}
         if self.writer:
-            extra = {"gradient norm": float(norm), "learning rate": self._learning_rate()}
+            extra = {"gradient norm": float(norm or 0.0), "learning rate": self._learning_rate()}
             for name, value in (scalars | extra).items():
                 self.writer.add_scalar(f"train/{name}", value, self.step)
         return scalars

@@ -81,7 +81,7 @@ class MelTask:
             if show:
                 waves = griffin_lim(predicted.after.float(), self.val.audio, iterations=30).cpu().numpy()
                 for i, place in enumerate(places):
-                    rows[place.index] |= self._intelligibility(waves[i], place.index)
+                    rows[place.clip] |= self._intelligibility(waves[i], place.clip)
                 if start == 0:
                     frames = int(predicted.lengths[0])
                     mels = {"true": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}

@@ -142,8 +142,8 @@ def _keep_recipe(run: Path, recipe: Recipe) -> None:
     path = run / RECIPE_NAME
     if path.exists():
         old = read_config(path, Recipe)
-        fixed = {"batch_size": old.train.batch_size, "seed": old.train.seed}
-        if replace(old, train=recipe.train) != recipe or replace(recipe.train, **fixed) != recipe.train:
+        kept = replace(recipe.train, batch_size=old.train.batch_size, seed=old.train.seed)
+        if replace(old, train=kept) != recipe:
             raise ConfigError(
                 f"{run} was begun with other settings than these", "give the same ones to resume, or another -o"
             )

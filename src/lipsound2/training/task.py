@@ -1,7 +1,7 @@
 """What a model must supply to be trained by the loop."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import matplotlib.figure
 import numpy as np
@@ -32,6 +32,7 @@ class Validation:
     sample_rate: int = 16_000
 
 
+@runtime_checkable
 class Task(Protocol[BatchT]):
     """A model with its data, its loss and its validation.
 
@@ -42,8 +43,12 @@ class Task(Protocol[BatchT]):
     """
 
     name: str
-    model: nn.Module
-    train: Dataset[Any]
+
+    @property
+    def model(self) -> nn.Module: ...  # noqa: D102
+
+    @property
+    def train(self) -> Dataset[Any]: ...  # noqa: D102
 
     def collate(self, examples: list[Any]) -> BatchT:
         """Make a batch of training examples."""

@@ -1,6 +1,5 @@
 """Log-mel -> waveform without training: Griffin-Lim (1984) with momentum (Perraudin et al. 2013)."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,7 +8,7 @@ from lipsound2.config import AudioConfig
 
 
 class GriffinLim:
-    """Estimate phases in chunks that overlap and fade into each other.
+    """Estimate phases in chunks, each of which continues the one before.
 
     Args:
         audio: Settings of the mels.
@@ -31,11 +30,8 @@ class GriffinLim:
         hop = self.audio.hop_length
         wave = mel.new_zeros(mel.shape[1] * hop)
         for start in range(0, max(mel.shape[1] - self.overlap, 1), self.chunk - self.overlap):
-            piece = griffin_lim(mel[None, :, start : start + self.chunk], self.audio, self.iterations)[0]
-            if start:
-                shared = min(self.overlap * hop, len(piece))
-                rise = torch.linspace(0, 1, shared, device=mel.device)
-                old = wave[start * hop : start * hop + shared]
-                piece[:shared] = rise * piece[:shared] + (1 - rise) * old
-            wave[start * hop : start * hop + len(piece)] = piece
+            piece = mel[None, :, start : start + self.chunk]
+            known = wave[None, start * hop : (start + self.overlap) * hop] if start else None
+            made = griffin_lim(piece, self.audio, self.iterations, known=known)[0]
+            wave[start * hop : start * hop + len(made)] = made
         return wave

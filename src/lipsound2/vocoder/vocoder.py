@@ -1,6 +1,6 @@
 """What every vocoder can do."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from lipsound2.config import AudioConfig
 
 
+@runtime_checkable
 class Vocoder(Protocol):
     """Anything that turns log-mel into sound.
 

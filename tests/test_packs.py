@@ -1,0 +1,124 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from test_model import clip, make, tiny
+
+from lipsound2 import packs
+from lipsound2.config import to_json
+from lipsound2.errors import CheckpointError, ConfigError
+from lipsound2.packs import PackInfo, find_pack, list_packs, write_pack
+from lipsound2.packs.pack import verify
+from lipsound2.weights import save_weights
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    folder = tmp_path / "run"
+    (folder / "best").mkdir(parents=True)
+    (folder / "best" / "config.json").write_text(to_json(tiny()))
+    save_weights(folder / "best" / "model.safetensors", make(tiny()).state_dict())
+    return folder
+
+
+@pytest.fixture
+def pack(run, tmp_path) -> Path:
+    info = PackInfo("mine", "1", "CC-BY-4.0", "five clips", scores={"STOI": 0.7})
+    return write_pack(run, tmp_path / "packs" / "mine", info, "# Mine\n").folder
+
+
+def test_a_pack_is_rebuilt_from_itself_alone(pack, run):
+    found = find_pack(pack)
+    assert found.info.scores == {"STOI": 0.7}
+    model = found.load_model()
+    assert not model.training
+    video, lengths = clip(6), torch.tensor([6])
+    expected = make(tiny())(video, lengths).after
+    # Stored in half precision.
+    torch.testing.assert_close(model(video, lengths).after, expected, atol=0.05, rtol=0.01)
+    torch.testing.assert_close(find_pack(run).load_model()(video, lengths).after, expected)
+
+
+def test_packs_are_found_by_name(pack, monkeypatch):
+    monkeypatch.setenv("LIPSOUND2_PACKS", str(pack.parent))
+    assert find_pack("mine").folder == pack
+    assert "mine" in [found.info.name for found in list_packs()]
+    with pytest.raises(CheckpointError, match="no pack and no folder 'yours'") as caught:
+        find_pack("yours")
+    assert "mine" in caught.value.hint
+
+
+def test_a_changed_byte_is_refused(pack):
+    weights = pack / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors differs from its checksum"):
+        find_pack(pack)
+
+
+def test_missing_added_and_pickled_files_are_refused(pack):
+    (pack / "notes.txt").write_text("hello")
+    with pytest.raises(CheckpointError, match=r"notes\.txt differs"):
+        verify(pack)
+    (pack / "notes.txt").rename(pack / "model.pt")
+    with pytest.raises(CheckpointError, match="may be a pickle"):
+        verify(pack)
+    (pack / "model.pt").unlink()
+    (pack / "README.md").unlink()
+    with pytest.raises(CheckpointError, match=r"README\.md is missing"):
+        verify(pack)
+    (pack / "SHA256SUMS").unlink()
+    with pytest.raises(CheckpointError, match="has no SHA256SUMS"):
+        verify(pack)
+
+
+def test_a_folder_that_is_no_pack(tmp_path):
+    with pytest.raises(CheckpointError, match="neither a pack nor a training run"):
+        find_pack(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused(pack):
+    path = pack / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["encoder"]["lstm_dim"] = 9
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="does not fit its configuration"):
+        packs.pack.load_model(pack / "model")
+    config["encoder"]["what"] = 1
+    path.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="what"):
+        packs.pack.load_model(pack / "model")
+
+
+def test_a_pack_is_not_replaced_unasked(run, pack):
+    info = PackInfo("mine", "2", "CC-BY-4.0", "six clips")
+    with pytest.raises(CheckpointError, match="exists"):
+        write_pack(run, pack, info, "# Mine\n")
+    assert write_pack(run, pack, info, "# Mine\n", force=True).info.version == "2"
+    assert find_pack(pack).info.version == "2"
+    assert not list(pack.parent.glob(".*"))
+
+
+def test_sha256sum_checks_a_pack(pack):
+    import subprocess
+
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum here")
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=pack, check=True, capture_output=True)
+
+
+def test_every_installed_pack_is_whole_small_and_has_a_card():
+    installed = Path(packs.__file__).parent / "installed"
+    folders = [path for path in installed.iterdir() if path.is_dir()]
+    for folder in folders:
+        verify(folder)
+        info = find_pack(folder).info
+        assert info.name == folder.name
+        assert info.scores
+        card = (folder / "README.md").read_text()
+        assert "Licence" in card
+        assert "STOI" in card
+    assert sum(p.stat().st_size for p in installed.rglob("*") if p.is_file()) < 80e6

@@ -1,0 +1,246 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import lightning_fabric
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_model import make, tiny
+
+from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
+from lipsound2.data.dataset import ClipDataset, Place, collate
+from lipsound2.errors import CheckpointError, ConfigError, TrainingError
+from lipsound2.training import loop
+from lipsound2.training.checkpoint import TrainingState, load_state, save_state
+from lipsound2.training.mel import MelTask, guided_attention, mel_statistics, off_diagonal
+from lipsound2.training.runs import Recipe, finetune, make_fabric, pretrain, read_recipe
+
+FAST = TrainConfig(epochs=2, batch_size=2, warmup=2, show_every=1)
+
+
+def recipe(**train) -> Recipe:
+    return Recipe(model=tiny(), train=replace(FAST, **train))
+
+
+def cpu() -> lightning_fabric.Fabric:
+    return make_fabric("cpu", 1, "32-true")
+
+
+def test_a_run_leaves_all_that_it_says(prepared, tmp_path):
+    run = tmp_path / "a run"
+    error = pretrain(prepared, run, recipe(), cpu())
+    assert math.isfinite(error)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert {"error", "off diagonal", "STOI", "ESTOI"} <= records[0].keys()
+    assert min(record["score"] for record in records) == error
+    assert (run / "best" / "model.safetensors").is_file()
+    assert read_recipe(run / "recipe.json") == recipe()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logged = EventAccumulator(str(run / "logs"), size_guidance={"images": 0, "audio": 0})
+    logged.Reload()
+    assert {"train/before", "train/after", "train/guided", "val/error"} <= set(logged.Tags()["scalars"])
+    assert logged.Tags()["images"] == ["mel", "alignment"]
+    assert logged.Tags()["audio"] == ["speech"]
+    # Nothing that could be a pickle.
+    assert {p.suffix for p in run.rglob("*") if p.is_file() and p.parent.name != "logs"} == {
+        ".json",
+        ".jsonl",
+        ".safetensors",
+    }
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_a_resumed_run_equals_one_that_was_never_stopped_to_the_bit(prepared, tmp_path, monkeypatch, stop_at):
+    pretrain(prepared, tmp_path / "whole", recipe(epochs=3, checkpoint_minutes=0.0), cpu())
+    inner, steps = MelTask.loss, []
+
+    def stopping(self, *args):
+        steps.append(1)
+        if len(steps) > stop_at:
+            raise StoppedError
+        return inner(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MelTask, "loss", stopping)
+        with pytest.raises(StoppedError):
+            pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0), cpu())
+    pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0), cpu())
+    for name in ("model.safetensors", "training.safetensors"):
+        whole, stopped = (
+            load_file(sorted((tmp_path / run / "checkpoints").iterdir())[-1] / name) for run in ("whole", "stopped")
+        )
+        assert whole.keys() == stopped.keys()
+        assert all(torch.equal(whole[key], stopped[key]) for key in whole)
+
+
+def test_one_batch_can_be_learned_by_heart(prepared):
+    torch.manual_seed(0)
+    config = replace(tiny(), postnet=replace(tiny().postnet, dropout=0.0))
+    config = replace(config, decoder=replace(config.decoder, lstm_dim=32, dropout=0.0, prenet_dropout=0.0))
+    data = ClipDataset(prepared, "train", config.audio, config.video)
+    model = make(config)
+    model.set_statistics(*mel_statistics(data))
+    task = MelTask(model.train(), data, data, MelLossConfig(guided_weight=0.0, sampling_to=0.0))
+    whole = collate([data[Place(0, 0)], data[Place(0, 1)]])
+    # Half a second of each is enough to be learned.
+    lengths = torch.tensor([12, 12])
+    batch = whole._replace(
+        video=whole.video[:, :, 20:32], video_lengths=lengths, mel=whole.mel[..., 80:128], mel_lengths=4 * lengths
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(80):
+        loss, _ = task.loss(model, batch, 1.0, torch.Generator())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.35 * losses[0]
+
+
+def test_padding_does_not_count_in_the_loss(prepared):
+    data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
+    model = make(tiny())
+    task = MelTask(model, data, data, MelLossConfig(sampling_to=0.0))
+    batch = collate([data[Place(0, 0)]])
+    padded = batch._replace(
+        video=torch.nn.functional.pad(batch.video, (0, 0, 0, 0, 0, 5), value=99),
+        mel=torch.nn.functional.pad(batch.mel, (0, 20), value=7.0),
+    )
+    alone, _ = task.loss(model, batch, 0.5, torch.Generator())
+    together, _ = task.loss(model, padded, 0.5, torch.Generator())
+    torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
+
+
+def test_finetuning_starts_from_the_model_it_is_given(prepared, tmp_path):
+    pretrain(prepared, tmp_path / "base", recipe(epochs=1), cpu())
+    frozen = replace(recipe(epochs=1), train=replace(FAST, epochs=1, learning_rate=0.0, weight_decay=0.0))
+    finetune(prepared, tmp_path / "tuned", tmp_path / "base", frozen, cpu())
+    base = load_file(tmp_path / "base" / "best" / "model.safetensors")
+    tuned = load_file(tmp_path / "tuned" / "best" / "model.safetensors")
+    for name, weights in base.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(tuned[name], weights)
+
+
+def test_resuming_with_other_settings_is_refused_but_longer_is_fine(prepared, tmp_path):
+    pretrain(prepared, tmp_path, recipe(epochs=1), cpu())
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        pretrain(prepared, tmp_path, replace(recipe(), augment=AugmentConfig(flip=0.0)), cpu())
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        pretrain(prepared, tmp_path, recipe(batch_size=3), cpu())
+    pretrain(prepared, tmp_path, recipe(epochs=2, learning_rate=1e-4), cpu())
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(MelTask, "loss", lambda *_: (torch.tensor(torch.nan, requires_grad=True), {}))
+    with pytest.raises(TrainingError, match="became nan at step 0") as caught:
+        pretrain(prepared, tmp_path, recipe(), cpu())
+    assert "--lr" in caught.value.hint
+
+
+def test_a_loss_that_grows_without_end_stops(prepared, tmp_path, monkeypatch):
+    inner, steps = MelTask.loss, []
+
+    def growing(self, *args):
+        loss, parts = inner(self, *args)
+        steps.append(1)
+        return loss * 3.0 ** len(steps), parts
+
+    monkeypatch.setattr(MelTask, "loss", growing)
+    with pytest.raises(TrainingError, match="diverged"):
+        pretrain(prepared, tmp_path, recipe(epochs=40), cpu())
+
+
+def state(step: int) -> TrainingState:
+    weights = {"a": torch.full((2, 3), float(step)), "n": torch.tensor(step)}
+    optimizer = {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 3)}}, "param_groups": [{"lr": 0.1}]}
+    return TrainingState(step, 0.5, weights, weights, optimizer)
+
+
+def test_checkpoints_come_back_and_only_the_newest_stay(tmp_path):
+    for step in (1, 2, 3):
+        save_state(tmp_path, state(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
+    back = load_state(tmp_path)
+    assert (back.step, back.best) == (3, 0.5)
+    assert torch.equal(back.weights["a"], torch.full((2, 3), 3.0))
+    assert torch.equal(back.optimizer["state"][0]["exp_avg"], torch.ones(2, 3))
+    assert load_state(tmp_path / "none") is None
+
+
+def test_a_checkpoint_that_was_cut_off_while_written_does_not_count(tmp_path, monkeypatch):
+    save_state(tmp_path, state(1))
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lipsound2.training.checkpoint.write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_state(tmp_path, state(2))
+    assert load_state(tmp_path).step == 1
+    (tmp_path / ".step-000000002.1.part").mkdir()
+    assert load_state(tmp_path).step == 1
+
+
+def test_a_damaged_checkpoint_is_one_error(tmp_path):
+    save_state(tmp_path, state(1))
+    path = tmp_path / "step-000000001" / "training.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load_state(tmp_path)
+
+
+def test_guided_attention_knows_a_diagonal():
+    diagonal = torch.eye(10)[None]
+    lengths = torch.tensor([10])
+    assert guided_attention(diagonal, lengths.float(), lengths, 0.1) == pytest.approx(0, abs=1e-6)
+    wrong = torch.zeros(1, 10, 10)
+    wrong[..., -1] = 1
+    assert guided_attention(wrong, lengths.float(), lengths, 0.1) > 0.7
+    assert off_diagonal(diagonal[0]) == 0
+    assert off_diagonal(wrong[0]) == pytest.approx(4.5)
+
+
+def test_sampling_share_rises_as_configured(prepared):
+    data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
+    task = MelTask(make(tiny()), data, data, MelLossConfig(sampling_from=2.0, sampling_to=4.0, sampling_share=0.6))
+    assert [task._sampling_share(epoch) for epoch in (0.0, 2.0, 3.0, 4.0, 9.0)] == pytest.approx([0, 0, 0.3, 0.6, 0.6])
+
+
+def test_two_processes_train_together(prepared, tmp_path):
+    """Under torchrun, two processes see halves of the data and end with one run folder."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from dataclasses import replace\n"
+        "from test_training import recipe\n"
+        "from lipsound2.training.runs import make_fabric, pretrain\n"
+        "if __name__ == '__main__':\n"
+        "    fabric = make_fabric('cpu', 1, '32-true')\n"
+        "    pretrain(Path(sys.argv[1]), Path(sys.argv[2]), recipe(batch_size=1), fabric)\n"
+        "    assert fabric.world_size == 2\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run([*command, str(prepared), str(tmp_path / "run")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_loop_names_no_model():
+    text = Path(loop.__file__).read_text()
+    assert "LipSound2" not in text.split('"""', 2)[2]
