@@ -154,7 +154,7 @@ def test_too_many_failures_of_prepare_exit_with_1(clips, tmp_path):
 def test_ctrl_c_is_one_line(clips, tmp_path):
     command = [sys.executable, "-m", "lipsound2", "prepare", "folder", str(clips), "-o", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "out" / "prepared.json").exists():
+    while process.poll() is None and not (tmp_path / "out" / "prepared.json").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -10,7 +10,7 @@ import lipsound2
 ROOT = Path(lipsound2.__file__).parent
 LAYERS = [
     {"errors", "__init__"},
-    {"config", "atomic", "download", "terminal"},
+    {"config", "atomic", "download", "terminal", "workers"},
     {"media", "weights", "text", "plots"},
     {"faces", "audio", "corpora"},
     {"model", "vocoder", "recognizer", "data", "simulate"},

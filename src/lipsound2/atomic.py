@@ -23,7 +23,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        _sync(temporary, *(path for path in temporary.rglob("*") if temporary.is_dir()))
         if target.is_dir() and temporary.is_dir():
             _swap_folder(temporary, target)
         else:
@@ -51,11 +51,10 @@ def _swap_folder(temporary: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def _sync(path: Path) -> None:
-    """Flush a file, or every file of a folder, to the disk, so that a power cut cannot leave it empty."""
-    files = [path, *(p for p in path.iterdir() if p.is_file())] if path.is_dir() else [path]
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
+def _sync(*paths: Path) -> None:
+    """Flush files and folder entries to the disk, so that a power cut cannot leave them empty."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -50,6 +50,14 @@ class Corpus(StrEnum):
     grid = "grid"
 
 
+class Grammar(StrEnum):
+    """What simulated speakers say."""
+
+    grid = "grid"
+    digits = "digits"
+    english = "english"
+
+
 class Precision(StrEnum):
     """Number formats of training."""
 
@@ -126,6 +134,34 @@ def prepare(
         console.print(f"the reasons are in {output / 'failures.jsonl'}")
     if summary.failures > max_failures * (summary.samples + summary.failures):
         raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    output: Output = Path("sim"),
+    clips: Annotated[int, typer.Option(help="How many clips.")] = 500,
+    speakers: Annotated[int, typer.Option(help="How many speakers.")] = 8,
+    grammar: Annotated[Grammar, typer.Option(help="What they say.")] = Grammar.grid,
+    text: Annotated[Path | None, typer.Option(help="Your own sentences instead, one a line.")] = None,
+    like: Annotated[Path | None, typer.Option(help="A corpus whose held-out sentences are held out here too.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
+    difficulty: Annotated[float, typer.Option(help="0 a studio, 1 a poor camera.")] = 1.0,
+    val: Annotated[float, typer.Option(help="Share of sentences held out for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of sentences held out for testing.")] = 0.1,
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+) -> None:
+    """Make a corpus of talking heads that do not exist and that anyone may have. A second call goes on."""
+    from lipsound2.simulate import SimulateConfig
+    from lipsound2.simulate import simulate as run
+
+    config = SimulateConfig(clips, speakers, grammar.value, text, seed, size, difficulty, val, test)
+    with counting("simulating") as update:
+        report = run(config, output, workers, like, update)
+    print(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures")  # noqa: T201
+    for failure in report.failures:
+        console.print(f"{failure.clip}: {failure.reason}")
+    _exit_with(len(report.failures), clips, "clips")
 
 
 @app.command()

@@ -9,18 +9,15 @@ therefore ends with the same bytes as one that was not.
 import json
 import os
 import shutil
-import signal
 import tarfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +30,7 @@ from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
 from lipsound2.errors import DataError, LipSoundError, StorageError
+from lipsound2.workers import interrupts_held_back, settle
 
 FAILURES_NAME = "failures.jsonl"
 PLAN_NAME = "prepared.json"
@@ -220,7 +218,7 @@ def _run_alone(task: Task, config: PrepareConfig, detector: DetectorFactory) -> 
 
 def _run_pool(tasks: list[Task], workers: int, config: PrepareConfig, detector: DetectorFactory) -> Iterator[Task]:
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (detector, config.sample)) as pool:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             running: set[Future[Task]] = {pool.submit(_work, task) for task in tasks}
         try:
             while running:
@@ -229,25 +227,6 @@ def _run_pool(tasks: list[Task], workers: int, config: PrepareConfig, detector: 
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait while processes start, which half-started would complain; they never see it at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
-    try:
-        yield
-    finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 class _Worker(NamedTuple):
@@ -262,17 +241,8 @@ _worker: _Worker | None = None
 
 def _start_worker(detector: DetectorFactory, config: SampleConfig) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
+    settle()
     _worker = _Worker(detector(), config)
-
-
-def _die_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(task: Task) -> Task:

@@ -1,0 +1,66 @@
+"""Triangles on the picture plane -> for each pixel the nearest triangle and where the pixel lies in it.
+
+Only the nearest triangle is kept, so parts may lie behind each other in any order.
+"""
+
+import importlib
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+
+from lipsound2.simulate import packages
+
+NOTHING = -1
+FAR = -1e9
+
+
+class Raster(NamedTuple):
+    """What each pixel sees.
+
+    Attributes:
+        triangle: The nearest triangle, or `NOTHING`.
+        weights: Barycentric weights of that triangle's second and third corner.
+        depth: How near the surface is (larger is nearer), or `FAR`.
+    """
+
+    triangle: Int32[np.ndarray, "height width"]
+    weights: Float32[np.ndarray, "height width 2"]
+    depth: Float32[np.ndarray, "height width"]
+
+
+def rasterise(
+    points: Float32[np.ndarray, "vertices 3"],
+    triangles: Int32[np.ndarray, "triangles 3"],
+    two_sided: Bool[np.ndarray, " triangles"],
+    size: tuple[int, int],
+) -> Raster:
+    """Find the nearest triangle at the centre of each pixel.
+
+    Args:
+        points: Column, row (in pixels) and nearness of each vertex.
+        triangles: Corners, counter-clockwise as seen from their front.
+        two_sided: Triangles that are seen from behind too.
+        size: Height and width of the picture.
+    """
+    raster = Raster(np.full(size, NOTHING, np.int32), np.zeros((*size, 2), np.float32), np.full(size, FAR, np.float32))
+    kernels().fill(points, triangles, two_sided, raster)
+    return raster
+
+
+def vertex_normals(
+    vertices: Float32[np.ndarray, "vertices 3"], triangles: Int32[np.ndarray, "triangles 3"]
+) -> Float32[np.ndarray, "vertices 3"]:
+    """Average the normals of the triangles around each vertex by their areas, to unit length."""
+    return kernels().vertex_normals(vertices, triangles)
+
+
+def kernels() -> ModuleType:
+    """Import the compiled loops, which takes numba a second.
+
+    Raises:
+        MissingExtraError: numba is not installed.
+    """
+    packages.module("numba")
+    return importlib.import_module("lipsound2.simulate.kernels")
