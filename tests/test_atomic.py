@@ -9,9 +9,14 @@ from lipsound2.errors import StorageError
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "new folder" / "a.txt"
     write_text(target, "old")
-    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        1 / 0  # noqa: B018
+
+    def break_off() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
 
