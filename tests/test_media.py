@@ -69,8 +69,9 @@ def test_sound_that_starts_late_is_padded(tmp_path):
     assert not wave[:7900].any()
 
 
-def test_rotation_is_undone(tmp_path):
-    flat, path = tmp_path / "flat.mp4", tmp_path / "turned.mp4"
+def turned(folder: Path) -> Path:
+    """Write a video whose left half is white and whose meta data say that it is to be turned."""
+    flat, path = folder / "flat.mp4", folder / "turned.mp4"
     with av.open(str(flat), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -85,11 +86,18 @@ def test_rotation_is_undone(tmp_path):
             if packet.dts is not None:
                 packet.stream = stream
                 container.mux(packet)
-    upright = next(media.stream_frames(path)).image
-    assert upright.shape == (64, 48, 3)
-    # Turned a quarter counter-clockwise, what was left is now at the bottom.
-    assert upright[48:].mean() > 200
-    assert upright[:16].mean() < 50
+    return path
+
+
+def test_rotation_is_undone_and_kept_when_copied(tmp_path):
+    path, copy = turned(tmp_path), tmp_path / "copy.mp4"
+    media.write_video(path, np.zeros(640, np.float32), 16_000, copy)
+    for video in (path, copy):
+        upright = next(media.stream_frames(video)).image
+        assert upright.shape == (64, 48, 3)
+        # Turned a quarter counter-clockwise, what was left is now at the bottom.
+        assert upright[48:].mean() > 200
+        assert upright[:16].mean() < 50
 
 
 def test_non_square_pixels_are_made_square(tmp_path):
