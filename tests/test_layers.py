@@ -12,10 +12,11 @@ LAYERS = [
     {"errors", "__init__"},
     {"config", "atomic", "download", "terminal", "workers"},
     {"media", "weights", "text", "plots"},
-    {"faces", "audio", "corpora"},
+    {"faces", "audio", "corpora", "subtitles"},
     {"model", "vocoder", "recognizer", "data", "simulate"},
     {"packs"},
     {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking"},
+    {"reading"},
     {"cli", "web", "__main__"},
 ]
 """From the bottom up. A part may import its own layer and those below."""

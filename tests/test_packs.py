@@ -26,7 +26,7 @@ def run(tmp_path) -> Path:
 @pytest.fixture
 def pack(run, tmp_path) -> Path:
     info = PackInfo("mine", "1", "CC-BY-4.0", "five clips", scores={"STOI": 0.7})
-    return write_pack(run, tmp_path / "packs" / "mine", info, "# Mine\n").folder
+    return write_pack({"model": run}, tmp_path / "packs" / "mine", info, "# Mine\n").folder
 
 
 def test_a_pack_is_rebuilt_from_itself_alone(pack, run):
@@ -96,8 +96,8 @@ def test_weights_of_another_shape_are_refused(pack):
 def test_a_pack_is_not_replaced_unasked(run, pack):
     info = PackInfo("mine", "2", "CC-BY-4.0", "six clips")
     with pytest.raises(CheckpointError, match="exists"):
-        write_pack(run, pack, info, "# Mine\n")
-    assert write_pack(run, pack, info, "# Mine\n", force=True).info.version == "2"
+        write_pack({"model": run}, pack, info, "# Mine\n")
+    assert write_pack({"model": run}, pack, info, "# Mine\n", force=True).info.version == "2"
     assert find_pack(pack).info.version == "2"
     assert not list(pack.parent.glob(".*"))
 

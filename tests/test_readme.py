@@ -1,6 +1,5 @@
 """The README's commands and code run as they stand, on small data and for one epoch."""
 
-import os
 import re
 import shlex
 import shutil

@@ -209,8 +209,11 @@ class TrainConfig:
     Attributes:
         epochs: Times that each clip is seen.
         batch_size: Clips a step and process.
-        learning_rate: At its highest, after `warmup` steps; it falls by a cosine to `final_rate` times that.
-        weight_decay: Of AdamW.
+        optimizer: `adamw` or `novograd`.
+        betas: How long the optimiser remembers gradients and their squares.
+        learning_rate: At its highest, after `warmup` steps; it falls to `final_rate` times that.
+        schedule: How it falls: `cosine` or `polynomial` (of the second degree).
+        weight_decay: Of the optimiser.
         clip: Largest norm of the gradient.
         ema: Decay of the running mean of the weights, which is what is validated and kept.
         precision: `32-true` or `bf16-mixed`.
@@ -224,7 +227,10 @@ class TrainConfig:
 
     epochs: int = 100
     batch_size: int = 16
+    optimizer: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.98)
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
     final_rate: float = 0.02
     warmup: int = 200
     weight_decay: float = 1e-2

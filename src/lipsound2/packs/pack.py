@@ -4,13 +4,17 @@
       pack.json     name, licence, what it was trained on, scores
       README.md     the model card
       model/        config.json + model.safetensors
+      waveglow/     the same of a vocoder, if there is one
+      recognizer/   the same of a recogniser, and its language model, if there is one
       SHA256SUMS    of all other files, as `sha256sum` writes and checks it
 
-A run folder can stand in for a pack: its best model is taken.
+A run folder can stand in for a pack of one model: its best is taken.
 """
 
 import hashlib
 import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +62,20 @@ class Pack:
     folder: Path
     info: PackInfo
     model_folder: Path
+
+    @property
+    def waveglow(self) -> Path | None:
+        """Folder of the pack's own WaveGlow."""
+        return self._part("waveglow")
+
+    @property
+    def recognizer(self) -> Path | None:
+        """Folder of the pack's own recogniser."""
+        return self._part("recognizer")
+
+    def _part(self, name: str) -> Path | None:
+        folder = self.folder / name
+        return folder if (folder / WEIGHTS_NAME).is_file() else None
 
     @property
     def size(self) -> int:
@@ -119,12 +137,17 @@ def verify(folder: Path) -> None:
 
 
 def write_pack(
-    run: Path, target: Path, info: PackInfo, card: str, dtype: torch.dtype = torch.float16, force: bool = False
+    runs: Mapping[str, Path],
+    target: Path,
+    info: PackInfo,
+    card: str,
+    dtype: torch.dtype = torch.float16,
+    force: bool = False,
 ) -> Pack:
-    """Make a pack of a run's best model.
+    """Make a pack of the best models of training runs.
 
     Args:
-        run: A run folder.
+        runs: Run folders by the name of the part that is made of them: `model`, `waveglow`, `recognizer`.
         target: Folder of the pack.
         info: What `pack.json` says.
         card: The model card in Markdown.
@@ -133,11 +156,13 @@ def write_pack(
     """
     if target.exists() and not force:
         raise CheckpointError(f"{target} exists", "replace it with --force")
-    config = read_config(run / "best" / CONFIG_NAME, ModelConfig)
     with atomic_path(target) as folder:
-        (folder / "model").mkdir(parents=True)
-        write_text(folder / "model" / CONFIG_NAME, to_json(config))
-        save_weights(folder / "model" / WEIGHTS_NAME, load_weights(run / "best" / WEIGHTS_NAME), dtype)
+        for part, run in runs.items():
+            best = run / "best"
+            if not (best / WEIGHTS_NAME).is_file():
+                raise CheckpointError(f"{run} holds no best model", "train it for at least one epoch")
+            shutil.copytree(best, folder / part)
+            save_weights(folder / part / WEIGHTS_NAME, load_weights(best / WEIGHTS_NAME), dtype)
         write_text(folder / INFO_NAME, to_json(info))
         write_text(folder / CARD_NAME, card)
         write_sums(folder)

@@ -32,6 +32,7 @@ from lipsound2.data.dataset import EpochBatches
 from lipsound2.errors import TrainingError
 from lipsound2.terminal import console, counting_bar
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
+from lipsound2.training.optimizers import learning_rate, make_optimizer
 from lipsound2.training.task import Task, Validation
 from lipsound2.weights import WEIGHTS_NAME, save_weights
 
@@ -66,9 +67,7 @@ class _Trainer:
         self.settings = settings
         self.run = run
         self.fabric = fabric
-        optimizer = torch.optim.AdamW(
-            task.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-        )
+        optimizer = make_optimizer(task.model.parameters(), settings)
         self.average = copy.deepcopy(task.model).to(fabric.device).requires_grad_(False).eval()
         self.model, self.optimizer = fabric.setup(task.model, optimizer)
         self.batches = EpochBatches(
@@ -151,11 +150,7 @@ class _Trainer:
         return scalars
 
     def _learning_rate(self) -> float:
-        settings = self.settings
-        total = settings.epochs * self.batches.batches
-        warm = min(1.0, (self.step + 1) / max(settings.warmup, 1))
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total)))
-        return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * cosine)
+        return learning_rate(self.settings, self.step, self.settings.epochs * self.batches.batches)
 
     def _check(self, loss: float) -> None:
         hint = "resume with a lower --lr; the last checkpoint is whole"

@@ -1,0 +1,74 @@
+"""`lipsound2 prepare` and `simulate`: corpora of videos."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lipsound2.cli.options import (
+    Corpus,
+    DetectorFile,
+    DetectorName,
+    DetectorOption,
+    Grammar,
+    Output,
+    exit_with,
+    yunet_file,
+)
+from lipsound2.terminal import console, counting
+
+
+def prepare(
+    corpus: Annotated[Corpus, typer.Argument(help="Layout of the corpus.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
+    output: Output = Path("prepared"),
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+    shard_size: Annotated[int, typer.Option(help="Clips a shard.")] = 100,
+    max_mismatch: Annotated[float, typer.Option(help="Seconds by which sound and picture may differ.")] = 0.25,
+    max_failures: Annotated[float, typer.Option(help="Share of clips that may fail without an error.")] = 0.1,
+    detector: DetectorOption = DetectorName.mtcnn,
+    detector_file: DetectorFile = None,
+) -> None:
+    """Turn a corpus into shards of face crops and sound; a second call goes on where the first stopped."""
+    from functools import partial
+
+    from lipsound2 import corpora, faces
+    from lipsound2.data.prepare import PrepareConfig, SampleConfig
+    from lipsound2.data.prepare import prepare as run
+
+    make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
+    config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
+    with counting("preparing") as update:
+        summary = run(corpora.READERS[corpus.value](source), output, config, make, update)
+    print(f"{output}: {summary.samples} samples, {summary.failures} failures")  # noqa: T201
+    if summary.failures:
+        console.print(f"the reasons are in {output / 'failures.jsonl'}")
+    if summary.failures > max_failures * (summary.samples + summary.failures):
+        raise typer.Exit(1)
+
+
+def simulate(
+    output: Output = Path("sim"),
+    clips: Annotated[int, typer.Option(help="How many clips.")] = 500,
+    speakers: Annotated[int, typer.Option(help="How many speakers.")] = 8,
+    grammar: Annotated[Grammar, typer.Option(help="What they say.")] = Grammar.grid,
+    text: Annotated[Path | None, typer.Option(help="Your own sentences instead, one a line.")] = None,
+    like: Annotated[Path | None, typer.Option(help="A corpus whose held-out sentences are held out here too.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
+    difficulty: Annotated[float, typer.Option(help="0 a studio, 1 a poor camera.")] = 1.0,
+    val: Annotated[float, typer.Option(help="Share of sentences held out for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of sentences held out for testing.")] = 0.1,
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+) -> None:
+    """Make a corpus of talking heads that do not exist and that anyone may have. A second call goes on."""
+    from lipsound2.simulate import SimulateConfig
+    from lipsound2.simulate import simulate as run
+
+    config = SimulateConfig(clips, speakers, grammar.value, text, seed, size, difficulty, val, test)
+    with counting("simulating") as update:
+        report = run(config, output, workers, like, update)
+    print(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures")  # noqa: T201
+    for failure in report.failures:
+        console.print(f"{failure.clip}: {failure.reason}")
+    exit_with(len(report.failures), clips, "clips")

@@ -1,0 +1,49 @@
+"""`lipsound2 pack` and `packs`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lipsound2.cli.options import Force
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the pack.", show_default=False)],
+    licence: Annotated[str, typer.Option(help="SPDX identifier, such as CC-BY-4.0.", show_default=False)],
+    trained_on: Annotated[str, typer.Option(help="The data and its licence.", show_default=False)],
+    card: Annotated[Path, typer.Option(help="The model card, a Markdown file.", show_default=False)],
+    scores: Annotated[Path | None, typer.Option(help="JSON file of figures by name.")] = None,
+    vocoder: Annotated[str, typer.Option(help="The vocoder it is best heard with.")] = "griffin-lim",
+    waveglow: Annotated[Path | None, typer.Option(help="Run of a WaveGlow to put in.")] = None,
+    recognizer: Annotated[Path | None, typer.Option(help="Run of a recogniser to put in.")] = None,
+    version: Annotated[str, typer.Option(help="Of the pack.")] = "1",
+    force: Force = False,
+) -> None:
+    """Make a pack of the best models of training runs, to keep or to give away."""
+    from lipsound2.packs import PackInfo, write_pack
+
+    figures = json.loads(scores.read_text(encoding="utf-8")) if scores else {}
+    info = PackInfo(output.name, version, licence, trained_on, vocoder, figures)
+    parts = {"model": run, "waveglow": waveglow, "recognizer": recognizer}
+    runs = {part: folder for part, folder in parts.items() if folder}
+    made = write_pack(runs, output, info, card.read_text(encoding="utf-8"), force=force)
+    print(f"{made.folder}: {made.size / 1e6:.1f} MB")  # noqa: T201
+
+
+def packs() -> None:
+    """List the installed packs: name, size, licence, what they were trained on, scores."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lipsound2.packs import list_packs
+
+    table = Table("name", "size", "licence", "trained on", "vocoder", "scores", box=None)
+    for found in list_packs():
+        info = found.info
+        scores = ", ".join(f"{name} {value:.3g}" for name, value in info.scores.items())
+        table.add_row(info.name, f"{found.size / 1e6:.1f} MB", info.licence, info.trained_on, info.vocoder, scores)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)

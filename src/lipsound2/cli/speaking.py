@@ -1,0 +1,40 @@
+"""`lipsound2 speak`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lipsound2.cli.options import (
+    DetectorFile,
+    DetectorName,
+    DetectorOption,
+    Device,
+    Force,
+    Output,
+    exit_with,
+    make_detector,
+)
+
+
+def speak(
+    inputs: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.", show_default=False)],
+    output: Output = Path("out"),
+    pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
+    face: Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")] = "largest",
+    list_faces: Annotated[bool, typer.Option("--list-faces", help="Only list the faces of each video.")] = False,
+    formats: Annotated[str, typer.Option("--formats", "-f", help="What to write, of wav,mp4,png.")] = "wav,mp4,png",
+    vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
+    device: Device = "auto",
+    detector: DetectorOption = DetectorName.mtcnn,
+    detector_file: DetectorFile = None,
+    force: Force = False,
+) -> None:
+    """Turn silent videos of a talking face into speech: sound, the video with it, a picture of both."""
+    from lipsound2 import pipeline, speaking
+
+    options = speaking.Options(face, tuple(formats.split(",")), force)
+    jobs = speaking.find_jobs(inputs, output)
+    loaded = pipeline.load(pack, vocoder, None if device == "auto" else device, make_detector(detector, detector_file))
+    failures = speaking.list_faces(loaded, jobs) if list_faces else speaking.speak_all(loaded, jobs, options)
+    exit_with(failures, len(jobs), "videos")

@@ -1,0 +1,103 @@
+"""`lipsound2 pretrain` and `finetune`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lipsound2.cli.options import (
+    BatchSize,
+    Clips,
+    Device,
+    Devices,
+    Epochs,
+    Output,
+    Precision,
+    PrecisionOption,
+    Prepared,
+    Preset,
+    Rate,
+    RecipeFile,
+    Seed,
+    Speakers,
+    given,
+)
+
+if TYPE_CHECKING:
+    from lipsound2.training.runs import Recipe
+
+
+def pretrain(
+    prepared: Prepared,
+    output: Output = Path("runs/base"),
+    preset: Annotated[Preset | None, typer.Option(help="Size of the model; small without a recipe.")] = None,
+    recipe: RecipeFile = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    precision: PrecisionOption = None,
+    seed: Seed = None,
+    clips: Clips = None,
+    speakers: Speakers = None,
+    device: Device = "auto",
+    devices: Devices = 1,
+) -> None:
+    """Train a model from nothing; the clips' own sound is the only label. A second call resumes."""
+    from lipsound2.training import runs
+
+    base = runs.read_recipe(recipe) if recipe else runs.pretrain_recipe(preset or Preset.small)
+    wanted = _changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
+    if recipe and preset:
+        raise typer.BadParameter("the recipe already names a model", param_hint="--preset")
+    fabric = runs.make_fabric(device, devices, wanted.train.precision)
+    error = runs.pretrain(prepared, output, wanted, fabric)
+    print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
+
+
+def finetune(
+    prepared: Prepared,
+    start: Annotated[str, typer.Option("--from", help="A run's folder, or a pack.", show_default=False)],
+    output: Output = Path("runs/finetuned"),
+    recipe: RecipeFile = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    precision: PrecisionOption = None,
+    seed: Seed = None,
+    clips: Clips = None,
+    speakers: Speakers = None,
+    device: Device = "auto",
+    devices: Devices = 1,
+) -> None:
+    """Train a model further on other clips, such as those of one person. A second call resumes."""
+    from lipsound2.training import runs
+
+    base = runs.read_recipe(recipe) if recipe else runs.finetune_recipe()
+    wanted = _changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
+    fabric = runs.make_fabric(device, devices, wanted.train.precision)
+    error = runs.finetune(prepared, output, start, wanted, fabric)
+    print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
+
+
+def _changed(
+    recipe: "Recipe",
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    precision: Precision | None,
+    seed: int | None,
+    clips: int | None,
+    speakers: list[str] | None,
+) -> "Recipe":
+    """Put the options that were given in the place of the recipe's settings."""
+    from dataclasses import replace
+
+    train = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "precision": precision.value if precision else None,
+        "seed": seed,
+    }
+    whole = {"clips": clips, "speakers": tuple(speakers) if speakers else None}
+    return replace(recipe, train=replace(recipe.train, **given(train)), **given(whole))

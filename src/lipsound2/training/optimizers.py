@@ -1,0 +1,85 @@
+"""Training settings -> an optimiser, and the learning rate of each step."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lipsound2.config import TrainConfig
+from lipsound2.errors import ConfigError
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "polynomial": lambda done: (1 - done) ** 2,
+}
+"""Share of the highest rate that is left when a share of the training is done."""
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) -> torch.optim.Optimizer:
+    """Make the optimiser that the settings name."""
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(
+                parameters, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
+            )
+        case "novograd":
+            return NovoGrad(parameters, settings.learning_rate, settings.betas, settings.weight_decay)
+        case other:
+            raise ConfigError(f"unknown optimizer {other!r}", "known: adamw, novograd")
+
+
+def learning_rate(settings: TrainConfig, step: int, total: int) -> float:
+    """Give the rate of a step: a linear rise over `warmup` steps times a fall to `final_rate`."""
+    if settings.schedule not in SCHEDULES:
+        raise ConfigError(f"unknown schedule {settings.schedule!r}", f"known: {', '.join(SCHEDULES)}")
+    warm = min(1.0, (step + 1) / max(settings.warmup, 1))
+    left = SCHEDULES[settings.schedule](min(1.0, step / total))
+    return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * left)
+
+
+class NovoGrad(torch.optim.Optimizer):
+    """Stochastic gradient descent normalised layer by layer (Ginsburg et al. 2019, algorithm 1).
+
+    Args:
+        parameters: What is trained; each tensor is a layer.
+        lr: Learning rate.
+        betas: Decay of the mean gradient and of its squared norm.
+        weight_decay: Added to the normalised gradient.
+        eps: Added to the norm.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float] = (0.95, 0.98),
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+        return loss
+
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state, (first, second) = self.state[parameter], group["betas"]
+        squared = gradient.square().sum()
+        if not state:
+            state["mean"], state["squared norm"] = torch.zeros_like(parameter), squared
+        else:
+            state["squared norm"].lerp_(squared, 1 - second)
+        normed = gradient / (state["squared norm"].sqrt() + group["eps"]) + group["weight_decay"] * parameter
+        state["mean"].mul_(first).add_(normed)
+        parameter.sub_(state["mean"], alpha=group["lr"])
