@@ -1,0 +1,218 @@
+"""A checkpoint that torch pickled -> dicts, lists, tensors and inert stand-ins; nothing in it is run.
+
+>>> from pathlib import Path
+>>> from lipsound2.importers.torch_pickle import module_state, read_checkpoint
+>>> found = read_checkpoint(Path("waveglow_256channels.pt"))  # doctest: +SKIP
+>>> weights = module_state(found["model"])  # doctest: +SKIP
+
+Read are the zip files of torch >= 1.6 and the older files of pickles followed by raw storages, with
+state dicts or whole modules in them. A module becomes a `StandIn`, which records the name of its
+class and its attributes; `module_state` makes a state dict of it. A file that asks for anything
+but data is refused.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lipsound2.errors import CheckpointError
+from lipsound2.importers.pickle_data import Calls, Global, StandIn, Stream, read_pickle
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_ZIP = b"PK\x03\x04"
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Read a file that `torch.save` wrote without running anything in it.
+
+    Returns:
+        What was saved: dicts (ordered ones too), lists, tuples, sets, numbers, strings, tensors on
+        the CPU (parameters too), `Global` for named classes and functions, and `StandIn` for
+        objects of any class.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another kind, or asks for more than data.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}")
+    try:
+        with path.open("rb") as file:
+            return _read_zip(file) if file.read(len(_ZIP)) == _ZIP else _read_legacy(file)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} cannot be read as a torch checkpoint: {error.message}", error.hint) from error
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}", "fetch it again") from error
+
+
+def module_state(module: Any) -> dict[str, Tensor]:
+    """Give the parameters and buffers of a pickled module by their dotted names, as `state_dict` would.
+
+    Raises:
+        CheckpointError: It is no module.
+    """
+    if not isinstance(module, StandIn) or "_modules" not in module.state:
+        raise CheckpointError(f"a torch module was expected, got {getattr(module, 'kind', type(module).__name__)}")
+    own = {**module.state.get("_parameters", {}), **module.state.get("_buffers", {})}
+    found = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
+    for name, child in module.state["_modules"].items():
+        if child is not None:
+            found |= {f"{name}.{rest}": tensor for rest, tensor in module_state(child).items()}
+    return found
+
+
+class _Slot(NamedTuple):
+    """A storage of the older format, filled once the pickle is read."""
+
+    elements: Tensor
+
+
+def _read_zip(file: Stream) -> Any:
+    """Read the format of torch >= 1.6: `NAME/data.pkl` beside `NAME/data/KEY`, one file a storage."""
+    with zipfile.ZipFile(file) as archive:
+        infos = {name.partition("/")[2]: archive.getinfo(name) for name in archive.namelist()}
+        if "constants.pkl" in infos:
+            raise CheckpointError("it is a TorchScript program, a checkpoint of weights was expected")
+        if "data.pkl" not in infos:
+            raise CheckpointError("it is a zip file without data.pkl")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in infos.values()):
+            # Torch never compresses, so that a file is as large as what it holds.
+            raise CheckpointError("it is compressed, which torch never does")
+        if "byteorder" in infos and archive.read(infos["byteorder"]) != b"little":
+            raise CheckpointError("its numbers are big-endian")
+        storages: dict[str, Tensor] = {}
+
+        def load(dtype: torch.dtype, key: str, elements: int) -> Tensor:
+            if key not in storages:
+                info = infos[f"data/{key}"]
+                if info.file_size != elements * dtype.itemsize:
+                    raise ValueError(f"the storage {key} has {info.file_size} bytes, not {elements} {dtype}")
+                storages[key] = _tensor(archive.read(info), dtype)
+            return storages[key]
+
+        return read_pickle(io.BytesIO(archive.read(infos["data.pkl"])), _CALLS, _persistent(load))
+
+
+def _read_legacy(file: Stream) -> Any:
+    """Read the older format: magic number, version, platform, data, storage keys, storages."""
+    left = file.seek(0, 2)
+    file.seek(0)
+    storages: dict[str, Tensor] = {}
+
+    def reserve(dtype: torch.dtype, key: str, elements: int) -> Tensor:
+        nonlocal left
+        if key not in storages:
+            left -= elements * dtype.itemsize
+            if elements < 0 or left < 0:
+                raise ValueError(f"the storage {key} is larger than the file")
+            storages[key] = torch.empty(elements, dtype=dtype)
+        return storages[key]
+
+    if read_pickle(file, {}, _nothing) != _MAGIC:
+        raise CheckpointError("it is neither a zip file nor does it begin with torch's magic number")
+    version, platform = read_pickle(file, {}, _nothing), read_pickle(file, {}, _nothing)
+    if version != _PROTOCOL or not (isinstance(platform, dict) and platform.get("little_endian")):
+        raise CheckpointError(f"its version {version} or its platform {platform} is unknown")
+    data = read_pickle(file, _CALLS, _persistent(reserve))
+    for key in read_pickle(file, {}, _nothing):
+        _fill(file, storages[key])
+    return data
+
+
+def _fill(file: Stream, storage: Tensor) -> None:
+    elements = int.from_bytes(file.read(8), "little")
+    if elements != storage.numel():
+        raise CheckpointError(f"a storage of {storage.numel()} numbers was expected, {elements} found")
+    data = file.read(elements * storage.element_size())
+    if len(data) != elements * storage.element_size():
+        raise CheckpointError("it ends too early")
+    storage.copy_(_tensor(data, storage.dtype))
+
+
+def _tensor(data: bytes, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+def _persistent(load: Callable[[torch.dtype, str, int], Tensor]) -> Callable[[Any], Any]:
+    """Turn the ids that torch writes for storages, and older versions for classes, into what they stand for."""
+
+    def resolve(identity: Any) -> Any:
+        kind, *rest = identity
+        if kind == "module":
+            return rest[0]
+        if kind != "storage" or not isinstance(rest[0], Global) or rest[0].module not in ("torch", "torch.cuda"):
+            raise ValueError(f"unknown persistent id {kind!r}")
+        storage_type, key, _, elements, *view = rest
+        if view not in ([], [None]):
+            raise ValueError("views of storages are not known")
+        return _Slot(load(_DTYPES[storage_type.name], str(key), int(elements)))
+
+    return resolve
+
+
+def _nothing(identity: Any) -> Any:
+    raise ValueError(f"unexpected persistent id {identity!r}")
+
+
+def _rebuild(storage: _Slot, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    elements = storage.elements
+    last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+    if min((offset, *size, *stride), default=0) < 0 or (0 not in size and last >= elements.numel()):
+        raise ValueError(f"a tensor of size {tuple(size)} does not fit into its storage")
+    return elements.as_strided(size, stride, offset)
+
+
+def _recorded(name: str) -> Callable[..., StandIn]:
+    return lambda *arguments: StandIn(name, arguments)
+
+
+def _reconstructed(kind: Global, *_: Any) -> StandIn:
+    return StandIn(str(kind))
+
+
+_CALLS: Calls = {
+    "collections.OrderedDict": dict,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "__builtin__.set": set,
+    "__builtin__.frozenset": frozenset,
+    "_codecs.encode": lambda text, _: text.encode("latin-1"),  # how protocol 2 writes bytes
+    "torch.Size": tuple,
+    "torch._utils._rebuild_tensor": _rebuild,
+    "torch._utils._rebuild_tensor_v2": _rebuild,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+    "copyreg._reconstructor": _reconstructed,
+    "copy_reg._reconstructor": _reconstructed,
+    # What modules and training states of older versions hold beside tensors; recorded, not called.
+    **{
+        name: _recorded(name)
+        for name in (
+            "numpy.core.multiarray._reconstruct",
+            "numpy.core.multiarray.scalar",
+            "numpy._core.multiarray._reconstruct",
+            "numpy._core.multiarray.scalar",
+            "numpy.dtype",
+            "torch.device",
+            "torch.nn.backends.thnn._get_thnn_function_backend",
+        )
+    },
+}
+"""All that a checkpoint can have done by naming it."""
