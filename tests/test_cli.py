@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import pytest
 from test_media import bad_files
 from test_packs import pack, run
@@ -59,6 +60,20 @@ def test_one_bad_file_does_not_stop_the_rest(pack, clips, tmp_path):
     assert [Path(line).name for line in done.stdout.splitlines()] == ["good.wav"]
     assert "bad.mp4 is not a media file" in done.stderr
     assert "1 of 2 videos failed" in done.stderr
+
+
+def test_a_damaged_file_is_spoken_as_far_as_it_goes(pack, clips, tmp_path):
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(find_videos(clips)[0])) as source, av.open(str(cut), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 3])
+    done = lipsound2("speak", cut, "-o", tmp_path / "out", "--pack", pack, "-f", "wav")
+    assert done.returncode == 0, done.stderr
+    assert "the file may be damaged" in " ".join(done.stderr.split())
 
 
 def test_bad_input_is_one_line_and_a_hint(pack, tmp_path):

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -5,8 +6,8 @@ import pytest
 import torch
 
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig, audio_22k
-from lipsound2.data.dataset import ClipDataset, EpochBatches, Place, collate
-from lipsound2.data.shards import read_index, read_member
+from lipsound2.data.dataset import ClipDataset, EpochBatches, Place, choose_entries, collate
+from lipsound2.data.shards import INDEX_NAME, read_index, read_member
 from lipsound2.data.view import Jitter, stretch, view
 from lipsound2.errors import DataError
 
@@ -162,3 +163,15 @@ def test_a_resumed_epoch_is_exactly_the_rest():
     assert len(rest) == len(list(rest))
     rest.epoch = 6
     assert list(whole)[7:] != list(rest)
+
+
+def test_a_corpus_without_validation_clips_keeps_some_of_its_training_clips_for_it(prepared, tmp_path):
+    lines = [json.loads(line) for line in (prepared / INDEX_NAME).read_text().splitlines()]
+    for line in lines:
+        line["meta"]["split"] = "train"
+    (tmp_path / INDEX_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    train, val, test = (choose_entries(tmp_path, split) for split in ("train", "val", "test"))
+    assert val
+    assert not test
+    assert sorted(entry.key for entry in train + val) == sorted(line["key"] for line in lines)
+    assert choose_entries(prepared, "train") != train

@@ -37,7 +37,7 @@ Samples = Float32[np.ndarray, " samples"]
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a container says of itself; `duration` is in seconds and may be missing in streams."""
+    """What a container says of itself; `duration`, of the picture if that is known, is in seconds."""
 
     width: int
     height: int
@@ -69,10 +69,16 @@ def probe(path: Path) -> MediaInfo:
             height=video.codec_context.height,
             fps=float(video.average_rate or 0),
             video_codec=video.codec_context.name,
-            duration=container.duration / av.time_base if container.duration else None,
+            duration=_duration(container, video),
             audio_codec=audio.codec_context.name if audio else None,
             sample_rate=audio.codec_context.sample_rate if audio else None,
         )
+
+
+def _duration(container: av.container.InputContainer, video: av.video.stream.VideoStream) -> float | None:
+    if video.duration and video.time_base:
+        return float(video.duration * video.time_base)
+    return container.duration / av.time_base if container.duration else None
 
 
 def stream_frames(path: Path, fps: int = 25) -> Iterator[Frame]:

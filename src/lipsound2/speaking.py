@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lipsound2 import media
 from lipsound2.corpora.folder import find_videos
 from lipsound2.errors import ConfigError, LipSoundError, MediaError
 from lipsound2.faces import Tracking
@@ -143,6 +144,9 @@ def _warn(speech: Speech) -> None:
     if long:
         places = ", ".join(f"{start:.1f}-{stop:.1f} s" for start, stop in long)
         warn(f"{speech.source}: no face at {places}; silence there")
+    stated = media.probe(speech.source).duration or 0.0
+    if speech.seconds < stated - LONG_GAP:
+        warn(f"{speech.source}: the picture ends at {speech.seconds:.1f} s of {stated:.1f} s; the file may be damaged")
 
 
 def _progress() -> Progress:

@@ -12,10 +12,14 @@ from torch.utils.data import Dataset, Sampler
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
+from lipsound2.corpora.clip import SPLITS
 from lipsound2.data.sample import decode_crops, decode_wave
-from lipsound2.data.shards import read_index, read_member
+from lipsound2.data.shards import Entry, read_index, read_member
 from lipsound2.data.view import Crops, draw_jitter, stretch, view
 from lipsound2.errors import DataError
+
+HOLD_OUT = 10
+"""Of a corpus without a validation split, one training clip in so many is kept for it."""
 
 
 class Example(NamedTuple):
@@ -78,8 +82,7 @@ class ClipDataset(Dataset[Example]):
         speakers: Sequence[str] = (),
     ) -> None:
         self.folder = folder
-        entries = [entry for entry in read_index(folder) if entry.meta["split"] == split]
-        entries = [entry for entry in entries if not speakers or entry.meta["speaker"] in speakers]
+        entries = choose_entries(folder, split, speakers)
         if not entries:
             raise DataError(f"{folder} holds no clip of split {split!r}", "prepare a corpus that has one")
         if 0 < limit < len(entries):
@@ -164,6 +167,21 @@ class ClipDataset(Dataset[Example]):
                     f"{self.folder} was prepared with {name} {meta[name]}, the model wants {wanted}",
                     "prepare the corpus again with the model's settings",
                 )
+
+
+def choose_entries(folder: Path, split: str, speakers: Sequence[str] = ()) -> list[Entry]:
+    """List the clips of a split and, unless `speakers` is empty, of these speakers only.
+
+    Where a small corpus has no clip for validation, every tenth of its training clips is kept for it.
+    """
+    entries = [entry for entry in read_index(folder) if not speakers or entry.meta["speaker"] in speakers]
+    splits: dict[str, list[Entry]] = {name: [] for name in SPLITS}
+    for entry in entries:
+        splits[str(entry.meta["split"])].append(entry)
+    if not splits["val"] and len(splits["train"]) > 1:
+        train = splits["train"]
+        splits |= {"val": train[1::HOLD_OUT], "train": [e for i, e in enumerate(train) if i % HOLD_OUT != 1]}
+    return splits[split]
 
 
 def collate(examples: Sequence[Example]) -> Batch:
