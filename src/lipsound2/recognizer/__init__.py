@@ -1,0 +1,1 @@
+"""Sound -> text: Jasper with CTC, and others behind one Protocol."""

@@ -1,0 +1,171 @@
+"""Every setting of a Jasper as a frozen dataclass; presets are functions."""
+
+from dataclasses import dataclass, field, replace
+
+from lipsound2.config import AudioConfig
+from lipsound2.errors import ConfigError
+from lipsound2.text import ENGLISH, Alphabet
+
+RESIDUALS = ("none", "block", "dense")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Describe the log-mel features that Jasper reads, which are NeMo's and not those of `AudioConfig`.
+
+    The window is a symmetric Hann window, the mel scale Slaney's, the logarithm natural, taken of the
+    power plus `guard`; each mel bin has zero mean and unit variance over the utterance.
+    """
+
+    sample_rate: int = 16_000
+    n_fft: int = 512
+    win_length: int = 320
+    hop_length: int = 160
+    n_mels: int = 64
+    f_min: float = 0.0
+    f_max: float = 8000.0
+    preemphasis: float = 0.97
+    dither: float = 1e-5
+    guard: float = 2.0**-24
+
+    def filters(self) -> AudioConfig:
+        """Give the settings that the mel filters depend on."""
+        return AudioConfig(
+            self.sample_rate, self.n_fft, self.win_length, self.hop_length, self.n_mels, self.f_min, self.f_max
+        )
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """Size one block: `repeat` times a convolution, BatchNorm, ReLU and dropout.
+
+    Attributes:
+        filters: Channels it gives.
+        kernel: Width of its convolutions, odd.
+        repeat: Sub-blocks.
+        stride: Of its first convolution; only a block of one has one.
+        dilation: Of its convolutions.
+        dropout: Share of values dropped after each sub-block.
+        residual: What is added before the last ReLU: `none`; `block`, the block's input; `dense`, the
+            inputs of this and of all earlier dense blocks. Each goes through a 1x1 convolution and BatchNorm.
+        separable: Whether each convolution is one a channel followed by one of width 1 (QuartzNet).
+    """
+
+    filters: int
+    kernel: int
+    repeat: int = 1
+    stride: int = 1
+    dilation: int = 1
+    dropout: float = 0.0
+    residual: str = "none"
+    separable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"a block's kernel must be odd, got {self.kernel}")
+        if self.residual not in RESIDUALS:
+            raise ConfigError(f"a block's residual must be one of {', '.join(RESIDUALS)}, got {self.residual!r}")
+        if self.stride > 1 and (self.repeat > 1 or self.dilation > 1 or self.residual != "none"):
+            raise ConfigError("a block with a stride has one convolution, no dilation and no residual")
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """Say when nothing was said; each bound is kept with the model it was chosen for.
+
+    Attributes:
+        min_level: Loudest tenth of a second, in dB of full scale, below which a wave is silence.
+        min_confidence: Mean confidence of a stretch of words below which it is taken as noise.
+        max_gap: Seconds without a word that part two stretches.
+    """
+
+    min_level: float = -60.0
+    min_confidence: float = 0.5
+    max_gap: float = 1.0
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """Say how far a word reaches beyond its first and last letter, at which CTC only has short peaks.
+
+    Both are in seconds, are measured on aligned training clips and never make words overlap.
+    """
+
+    before: float = 0.0
+    after: float = 0.0
+
+
+@dataclass(frozen=True)
+class JasperConfig:
+    """Describe a whole recogniser: a wave in, posteriors over an alphabet out."""
+
+    blocks: tuple[BlockConfig, ...]
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    alphabet: str = ENGLISH
+    gate: GateConfig = field(default_factory=GateConfig)
+    timing: TimingConfig = field(default_factory=TimingConfig)
+
+    def __post_init__(self) -> None:
+        Alphabet(self.alphabet)
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples from one frame of posteriors to the next."""
+        samples = self.features.hop_length
+        for block in self.blocks:
+            samples *= block.stride
+        return samples
+
+
+def jasper(blocks: int, repeat: int) -> JasperConfig:
+    """Give Jasper BxR of the paper (Li et al. 2019, table 1), with `blocks` a multiple of 5."""
+    sizes = ((256, 11, 0.2), (384, 13, 0.2), (512, 17, 0.2), (640, 21, 0.3), (768, 25, 0.3))
+    middle = [
+        BlockConfig(filters, kernel, repeat, dropout=dropout, residual="dense")
+        for filters, kernel, dropout in sizes
+        for _ in range(blocks // 5)
+    ]
+    first = BlockConfig(256, 11, stride=2, dropout=0.2)
+    last = (BlockConfig(896, 29, dilation=2, dropout=0.4), BlockConfig(1024, 1, dropout=0.4))
+    return JasperConfig((first, *middle, *last))
+
+
+def jasper_10x5dr() -> JasperConfig:
+    """Give Jasper 10x5 dense residual, 333 M parameters."""
+    return jasper(10, 5)
+
+
+def jasper_5x3() -> JasperConfig:
+    """Give Jasper 5x3, 107 M parameters."""
+    return jasper(5, 3)
+
+
+def jasper_small() -> JasperConfig:
+    """Give a Jasper 5x2 that two CPU cores can train."""
+    sizes = ((96, 11), (128, 13), (128, 17), (160, 21), (160, 25))
+    middle = [BlockConfig(filters, kernel, 2, dropout=0.1, residual="dense") for filters, kernel in sizes]
+    first = BlockConfig(96, 11, stride=2, dropout=0.1)
+    last = (BlockConfig(192, 29, dilation=2, dropout=0.2), BlockConfig(256, 1, dropout=0.2))
+    return JasperConfig((first, *middle, *last))
+
+
+def quartznet_15x5() -> JasperConfig:
+    """Give QuartzNet 15x5 (Kriman et al. 2020, table 1), 19 M parameters."""
+    sizes = ((256, 33), (256, 39), (512, 51), (512, 63), (512, 75))
+    block = BlockConfig(256, 33, separable=True)
+    middle = [
+        replace(block, filters=filters, kernel=kernel, repeat=5, residual="block")
+        for filters, kernel in sizes
+        for _ in range(3)
+    ]
+    last = (replace(block, filters=512, kernel=87, dilation=2), BlockConfig(1024, 1))
+    return JasperConfig((replace(block, stride=2), *middle, *last))
+
+
+PRESETS = {
+    "small": jasper_small,
+    "jasper_5x3": jasper_5x3,
+    "jasper_10x5dr": jasper_10x5dr,
+    "quartznet_15x5": quartznet_15x5,
+}
+"""Sizes by the name that `lipsound2 recognizer train --preset` takes."""

@@ -1,0 +1,141 @@
+"""Log posteriors <-> text by connectionist temporal classification (Graves et al. 2006): loss, paths, words.
+
+A path names a symbol for each frame; runs of one symbol are a character, blanks are nothing.
+"""
+
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from lipsound2.recognizer.config import TimingConfig
+from lipsound2.recognizer.jasper import Posteriors
+from lipsound2.text import Alphabet, Word
+
+Frames = Float32[np.ndarray, "frames symbols"]
+"""Log posteriors of one wave."""
+
+
+class Span(NamedTuple):
+    """A character on a path: its symbol, its frames from `start` to before `end`, its highest log posterior."""
+
+    symbol: int
+    start: int
+    end: int
+    score: float
+
+
+def ctc_loss(
+    posteriors: Posteriors, targets: Int[Tensor, "batch symbols"], target_lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Give the negative log-likelihood a character, over all characters of the batch.
+
+    So a clip without words counts as much as others do. A target that is too long for its posteriors
+    costs nothing instead of infinity.
+    """
+    values = posteriors.values
+    losses = torch.nn.functional.ctc_loss(
+        values.transpose(0, 1),
+        targets,
+        posteriors.lengths,
+        target_lengths,
+        blank=values.shape[-1] - 1,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return losses / target_lengths.sum().clamp(min=1)
+
+
+def best_path(values: Frames) -> list[int]:
+    """Give the most probable symbol of each frame."""
+    return values.argmax(axis=1).tolist()
+
+
+def align(values: Frames, symbols: list[int]) -> list[int]:
+    """Give the most probable path that says exactly these symbols (Viterbi).
+
+    Raises:
+        ValueError: There are too few frames for them.
+    """
+    frames, blank = len(values), values.shape[1] - 1
+    states = [blank, *(state for symbol in symbols for state in (symbol, blank))]
+    # From two states back one may come only where a character differs from the one before.
+    skips = np.array([i > 1 and state not in (blank, states[i - 2]) for i, state in enumerate(states)])
+    emitted = values[:, states]
+    score = np.full(len(states), -np.inf)
+    score[:2] = emitted[0, :2]
+    back = np.zeros((frames, len(states)), np.int64)
+    for frame in range(1, frames):
+        one = np.concatenate([[-np.inf], score[:-1]])
+        two = np.where(skips, np.concatenate([[-np.inf, -np.inf], score[:-2]])[: len(states)], -np.inf)
+        choices = np.stack([score, one, two])
+        back[frame] = choices.argmax(axis=0)
+        score = choices.max(axis=0) + emitted[frame]
+    state = max(range(max(0, len(states) - 2), len(states)), key=lambda i: score[i])
+    if not np.isfinite(score[state]):
+        raise ValueError(f"{len(symbols)} symbols do not fit into {frames} frames")
+    path = [state]
+    for frame in range(frames - 1, 0, -1):
+        state -= int(back[frame, state])
+        path.append(state)
+    return [states[state] for state in reversed(path)]
+
+
+def spans(values: Frames, path: list[int]) -> list[Span]:
+    """List the characters of a path."""
+    blank = values.shape[1] - 1
+    found = []
+    start = 0
+    for symbol, run in groupby(path):
+        end = start + len(list(run))
+        if symbol != blank:
+            found.append(Span(symbol, start, end, float(values[start:end, symbol].max())))
+        start = end
+    return found
+
+
+def collapse(path: list[int], blank: int) -> list[int]:
+    """Give the symbols that a path says."""
+    return [symbol for symbol, _ in groupby(path) if symbol != blank]
+
+
+def words(
+    values: Frames, path: list[int], alphabet: Alphabet, seconds_per_frame: float, timing: TimingConfig
+) -> list[Word]:
+    """Give the words of a path with their times and confidences.
+
+    A word lasts from its first to its last character, and as far beyond as `timing` says and its
+    neighbours allow. Its confidence is the geometric mean of its characters' highest posteriors.
+    """
+    groups = _word_spans(spans(values, path), alphabet)
+    edges = [(group[0].start * seconds_per_frame, group[-1].end * seconds_per_frame) for group in groups]
+    total = len(values) * seconds_per_frame
+    found = []
+    for i, (group, (start, end)) in enumerate(zip(groups, edges, strict=True)):
+        before = _middle(edges[i - 1][1], start, timing) if i else 0.0
+        after = _middle(end, edges[i + 1][0], timing) if i + 1 < len(edges) else total
+        found.append(
+            Word(
+                alphabet.decode(span.symbol for span in group),
+                max(start - timing.before, before),
+                min(end + timing.after, after),
+                float(np.exp(np.mean([span.score for span in group]))),
+            )
+        )
+    return found
+
+
+def _middle(end: float, start: float, timing: TimingConfig) -> float:
+    """Part the time between two words in the proportion in which both would like to have it."""
+    wanted = timing.before + timing.after
+    return end + (start - end) * (timing.after / wanted if wanted else 0.5)
+
+
+def _word_spans(characters: list[Span], alphabet: Alphabet) -> list[list[Span]]:
+    if not alphabet.separator:
+        return [[span] for span in characters]
+    space = alphabet.characters.index(alphabet.separator)
+    return [list(run) for is_space, run in groupby(characters, lambda span: span.symbol == space) if not is_space]

@@ -1,0 +1,47 @@
+"""Words that were heard -> words that were said: silence and noise have none, whatever a network makes of them."""
+
+import numpy as np
+
+from lipsound2.recognizer.config import GateConfig
+from lipsound2.recognizer.recognizer import Wave
+from lipsound2.text import Transcript, Word
+
+
+def level(wave: Wave, sample_rate: int) -> float:
+    """Give the loudness of the loudest tenth of a second in dB of full scale; -inf for digital silence."""
+    size = sample_rate // 10
+    padded = np.pad(wave, (0, -len(wave) % size)).reshape(-1, size)
+    loudest = np.square(padded.astype(np.float64)).mean(axis=1).max(initial=0.0)
+    return 10 * float(np.log10(loudest)) if loudest > 0 else -np.inf
+
+
+def silence_note(wave: Wave, sample_rate: int, config: GateConfig) -> str | None:
+    """Say so if a wave is too quiet to hold speech."""
+    found = level(wave, sample_rate)
+    return f"silence: nothing is louder than {found:.0f} dB of full scale" if found < config.min_level else None
+
+
+def keep_clear(transcript: Transcript, config: GateConfig) -> Transcript:
+    """Drop stretches of words that are too uncertain to be speech, and note how many words there were."""
+    groups = stretches(transcript.words, config.max_gap)
+    clear = [group for group in groups if _confidence(group) >= config.min_confidence]
+    dropped = [word for group in groups if group not in clear for word in group]
+    if not dropped:
+        return transcript
+    note = f"noise: {len(dropped)} words left out that were only {_confidence(dropped):.0%} certain"
+    return Transcript(tuple(word for group in clear for word in group), note, transcript.separator)
+
+
+def stretches(words: tuple[Word, ...], max_gap: float) -> list[list[Word]]:
+    """Part words where nothing is said for longer than `max_gap` seconds."""
+    groups: list[list[Word]] = []
+    for word in words:
+        if groups and word.start - groups[-1][-1].end <= max_gap:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    return groups
+
+
+def _confidence(words: list[Word]) -> float:
+    return float(np.mean([word.confidence for word in words]))

@@ -1,0 +1,118 @@
+"""A wave -> its words: a Jasper with its decoder, kept in a folder.
+
+    recognizer/
+      config.json          `JasperConfig`
+      model.safetensors    its weights
+      language.arpa        a language model for the beam, if there is one
+
+Long waves are read in windows, so that memory does not grow with them by more than their posteriors.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lipsound2.atomic import write_text
+from lipsound2.config import CONFIG_NAME, read_config, to_json
+from lipsound2.errors import CheckpointError
+from lipsound2.recognizer import ctc, gate
+from lipsound2.recognizer.beam import Beam, BeamConfig
+from lipsound2.recognizer.config import JasperConfig
+from lipsound2.recognizer.features import features
+from lipsound2.recognizer.jasper import Jasper
+from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
+from lipsound2.recognizer.recognizer import Wave
+from lipsound2.text import Alphabet, Transcript
+from lipsound2.weights import WEIGHTS_NAME, fill, load_weights, save_weights
+
+LANGUAGE_NAME = "language.arpa"
+WINDOW, MARGIN = 30.0, 3.0
+"""Seconds read at once, and seconds more on each side that are looked at only."""
+
+
+class JasperRecognizer:
+    """Read with a Jasper or QuartzNet.
+
+    Args:
+        model: In evaluation mode, on the device it shall run on.
+        language: For the beam.
+        beam: How to search; None takes the best symbol of each frame.
+    """
+
+    name = "jasper"
+
+    def __init__(self, model: Jasper, language: NGram | None = None, beam: BeamConfig | None = None) -> None:
+        self.model = model
+        self.alphabet = Alphabet(model.config.alphabet)
+        self.sample_rate = model.config.features.sample_rate
+        self.beam = Beam(self.alphabet, language, beam) if beam else None
+
+    def transcribe(self, wave: Wave) -> Transcript:
+        """Give the words of a wave, none and a note for silence and noise."""
+        config = self.model.config
+        note = gate.silence_note(wave, self.sample_rate, config.gate)
+        if note:
+            return Transcript(note=note, separator=self.alphabet.separator)
+        values = self.posteriors(wave)
+        if not len(values):
+            return Transcript(note="too short to hold a word", separator=self.alphabet.separator)
+        path = ctc.align(values, self.beam.search(values)) if self.beam else ctc.best_path(values)
+        seconds = config.samples_per_frame / self.sample_rate
+        found = ctc.words(values, path, self.alphabet, seconds, config.timing)
+        heard = Transcript(tuple(found), None if found else "no words heard", self.alphabet.separator)
+        return gate.keep_clear(heard, config.gate)
+
+    @torch.inference_mode()
+    def posteriors(self, wave: Wave) -> ctc.Frames:
+        """Give the log posteriors of a wave, window by window."""
+        step = self.model.config.samples_per_frame
+        window, margin = (round(seconds * self.sample_rate / step) * step for seconds in (WINDOW, MARGIN))
+        pieces = []
+        for start in range(0, max(len(wave), 1), window):
+            first = max(0, start - margin)
+            values = self._window(wave[first : start + window + margin])
+            skip = (start - first) // step
+            pieces.append(values[skip : skip + window // step])
+        return np.concatenate(pieces)
+
+    def _window(self, wave: Wave) -> ctc.Frames:
+        config = self.model.config
+        if len(wave) < 2 * config.features.hop_length:
+            return np.zeros((0, self.alphabet.blank + 1), np.float32)
+        device = next(self.model.parameters()).device
+        lengths = torch.tensor([len(wave)], device=device)
+        samples = torch.from_numpy(np.ascontiguousarray(wave)).to(device)[None]
+        return self.model(*features(samples, lengths, config.features)).values[0].float().cpu().numpy()
+
+
+def save_recognizer(
+    folder: Path, model: Jasper, language: NGram | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Write a recogniser as a folder; weights as `dtype` if one is given."""
+    write_text(folder / CONFIG_NAME, to_json(model.config))
+    save_weights(folder / WEIGHTS_NAME, model.state_dict(), dtype)
+    if language:
+        write_arpa(folder / LANGUAGE_NAME, language)
+
+
+def load_jasper(folder: Path, device: torch.device | str = "cpu") -> Jasper:
+    """Rebuild a Jasper from its folder, in evaluation mode.
+
+    Raises:
+        CheckpointError: There is none, or it does not fit its configuration.
+    """
+    if not (folder / CONFIG_NAME).is_file():
+        raise CheckpointError(f"{folder} holds no recogniser", f"its folder holds {CONFIG_NAME} and {WEIGHTS_NAME}")
+    model = Jasper(read_config(folder / CONFIG_NAME, JasperConfig))
+    fill(model, load_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+    return model.to(device).eval()
+
+
+def load_recognizer(
+    folder: Path, device: torch.device | str = "cpu", beam: BeamConfig | None = None
+) -> JasperRecognizer:
+    """Load a recogniser with its language model, if it has one and a beam is asked for."""
+    path = folder / LANGUAGE_NAME
+    language = read_arpa(path) if beam and path.is_file() else None
+    return JasperRecognizer(load_jasper(folder, device), language, beam)
