@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from lipsound2 import faces, media, plots
 from lipsound2.atomic import atomic_path
 from lipsound2.config import AudioConfig
-from lipsound2.data.view import view
+from lipsound2.data.view import Crops, view
 from lipsound2.errors import ConfigError, StorageError
 from lipsound2.model import LipSound2
 from lipsound2.model.windows import Window, generate
@@ -113,6 +114,14 @@ class Speech:
         return list(paths.values())
 
 
+class Spoken(NamedTuple):
+    """What was spoken by a face that is seen all the time; as in `Speech`."""
+
+    wave: Float32[np.ndarray, " samples"]
+    mel: Float32[np.ndarray, "mels frames"]
+    windows: list[Window]
+
+
 class Pipeline:
     """Everything needed to speak, loaded once for any number of videos.
 
@@ -158,6 +167,19 @@ class Pipeline:
         for tracks in faces.select(tracking, face):
             yield self._speak(source, tracking.frames, tracks, progress or _silent)
 
+    def speak_crops(self, crops: Crops) -> Spoken:
+        """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
+        video = self.model.config.video
+        device = next(self.model.parameters()).device
+        views = (view(crop[None], video)[:, 0].to(device) for crop in crops)
+        spoken = generate(self.model, views, len(crops))
+        return Spoken(self.vocode(spoken.mel), spoken.mel.cpu().numpy(), spoken.windows)
+
+    @torch.inference_mode()
+    def vocode(self, mel: Float[Tensor, "mels frames"]) -> Float32[np.ndarray, " samples"]:
+        """Turn a mel on the model's device into sound."""
+        return self.vocoder(mel).clamp(-1, 1).cpu().numpy()
+
     def track(self, source: Path, progress: Progress | None = None) -> faces.Tracking:
         """Follow all faces of a video."""
         fps = self.model.config.video.fps
@@ -184,8 +206,7 @@ class Pipeline:
             mel[:, first : first + spoken.mel.shape[1]] = spoken.mel[:, : mel.shape[1] - first].cpu()
             windows += [window._replace(start=window.start + track.start) for window in spoken.windows]
         report("making sound", 0.0)
-        with torch.inference_mode():
-            wave = self.vocoder(mel.to(device)).clamp(-1, 1).cpu().numpy()
+        wave = self.vocode(mel.to(device))
         report("making sound", 1.0)
         wave = np.pad(wave, (0, max(0, frames * audio.sample_rate // fps - len(wave))))
         return Speech(source, wave, mel.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset, Sampler
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
 from lipsound2.corpora.clip import SPLITS
-from lipsound2.data.sample import decode_crops, decode_wave
+from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import Entry, read_index, read_member
-from lipsound2.data.view import Crops, draw_jitter, stretch, view
+from lipsound2.data.view import Crops, draw_jitter, read_crops, stretch, view
 from lipsound2.errors import DataError
 
 HOLD_OUT = 10
@@ -123,9 +123,7 @@ class ClipDataset(Dataset[Example]):
     def _decoded(self, index: int) -> Decoded:
         if index in self._cache:
             return self._cache[index]
-        pixel_format = "gray" if self.video.channels == 1 else "rgb24"
-        crops = torch.from_numpy(decode_crops(read_member(self.folder, self.entries[index], "mp4"), pixel_format))
-        decoded = Decoded(crops[:, None] if crops.ndim == 3 else crops.permute(0, 3, 1, 2), self.wave(index))
+        decoded = Decoded(read_crops(self.folder, self.entries[index], self.video.channels), self.wave(index))
         size = sum(part.numel() * part.element_size() for part in decoded)
         if size <= self._cache_left:
             self._cache_left -= size

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lipsound2.config import AugmentConfig, VideoConfig
+from lipsound2.data.sample import decode_crops
+from lipsound2.data.shards import Entry, read_member
 from lipsound2.faces import CANVAS
 
 Crops = UInt8[Tensor, "frames channels 160 160"]
@@ -37,6 +40,13 @@ class Jitter:
     contrast: float = 1.0
     brightness: float = 0.0
     erased: tuple[float, float, float, float] | None = None
+
+
+def read_crops(folder: Path, entry: Entry, channels: int) -> Crops:
+    """Read the face of a prepared clip, in grey (1 channel) or colour (3)."""
+    pixels = decode_crops(read_member(folder, entry, "mp4"), "gray" if channels == 1 else "rgb24")
+    crops = torch.from_numpy(pixels)
+    return crops[:, None] if channels == 1 else crops.permute(0, 3, 1, 2)
 
 
 def draw_jitter(config: AugmentConfig, rng: np.random.Generator) -> Jitter:
