@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from lipsound2.cli import data, doctor, packs, speaking, training
+from lipsound2.cli import data, doctor, evaluation, packs, speaking, training
 from lipsound2.errors import LipSoundError
 from lipsound2.terminal import console, show_error
 
@@ -27,6 +27,7 @@ for command in (
     data.simulate,
     training.pretrain,
     training.finetune,
+    evaluation.evaluate,
     packs.pack,
     packs.packs,
     doctor.doctor,

@@ -1,0 +1,137 @@
+"""A prepared folder, or a folder of videos -> clips with their true sound and a way to speak them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from lipsound2 import corpora, media
+from lipsound2.corpora import Clip
+from lipsound2.data.sample import decode_wave
+from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_member
+from lipsound2.data.view import read_crops
+from lipsound2.errors import DataError, MediaError
+from lipsound2.evaluation.sound import Wave, resample
+from lipsound2.pipeline import Pipeline
+
+T = TypeVar("T")
+ALL = "all"
+"""Takes the clips of every split."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Say which clips are looked at.
+
+    Attributes:
+        data: What `lipsound2 prepare` wrote, or a folder of videos.
+        corpus: Layout of a folder of videos, see `corpora.READERS`.
+        split: `train`, `val`, `test` or `all`.
+        speakers: Whose clips; empty takes all.
+        limit: Take only so many clips, spread evenly; 0 takes all.
+    """
+
+    data: Path
+    corpus: str = "folder"
+    split: str = "test"
+    speakers: tuple[str, ...] = ()
+    limit: int = 0
+
+    def takes(self, split: str, speaker: str) -> bool:
+        """Whether a clip of this split and speaker is meant."""
+        return self.split in (ALL, split) and (not self.speakers or speaker in self.speakers)
+
+
+class Item(NamedTuple):
+    """What is known of a clip."""
+
+    id: str
+    speaker: str
+    transcript: str | None
+
+
+class Material(Protocol):
+    """Clips that can be heard and spoken.
+
+    Attributes:
+        items: The clips.
+    """
+
+    items: list[Item]
+
+    def true(self, index: int, sample_rate: int) -> Wave:
+        """Read a clip's own sound."""
+        ...
+
+    def speak(self, index: int, pipeline: Pipeline) -> Wave:
+        """Speak a clip from its pictures alone, at the pipeline's sample rate."""
+        ...
+
+
+class Prepared:
+    """Clips of a prepared folder, spoken from the faces found then."""
+
+    def __init__(self, source: Source) -> None:
+        self.folder = source.data
+        found = [e for e in read_index(source.data) if source.takes(str(e.meta["split"]), str(e.meta["speaker"]))]
+        self.entries: list[Entry] = _spread(found, source.limit)
+        self.items = [
+            Item(str(entry.meta["id"]), str(entry.meta["speaker"]), _text(entry.meta.get("transcript")))
+            for entry in self.entries
+        ]
+
+    def true(self, index: int, sample_rate: int) -> Wave:
+        """Read a clip's own sound."""
+        entry = self.entries[index]
+        wave = decode_wave(read_member(self.folder, entry, "flac"))
+        return resample(wave, int(str(entry.meta["sample_rate"])), sample_rate)
+
+    def speak(self, index: int, pipeline: Pipeline) -> Wave:
+        """Speak a clip from its pictures alone."""
+        entry, video = self.entries[index], pipeline.model.config.video
+        if entry.meta["fps"] != video.fps:
+            raise DataError(f"prepared at {entry.meta['fps']} frames a second, the pack takes {video.fps}")
+        return pipeline.speak_crops(read_crops(self.folder, entry, video.channels)).wave
+
+
+class Videos:
+    """Clips of a corpus or of a plain folder, spoken from the whole video as a user would."""
+
+    def __init__(self, source: Source) -> None:
+        found = [clip for clip in corpora.READERS[source.corpus](source.data) if source.takes(clip.split, clip.speaker)]
+        self.clips: list[Clip] = _spread(found, source.limit)
+        self.items = [Item(clip.id, clip.speaker, clip.transcript) for clip in self.clips]
+
+    def true(self, index: int, sample_rate: int) -> Wave:
+        """Read a clip's own sound."""
+        video = self.clips[index].video
+        wave = media.read_audio(video, sample_rate)
+        if wave is None:
+            raise MediaError("the video has no sound")
+        return wave
+
+    def speak(self, index: int, pipeline: Pipeline) -> Wave:
+        """Speak a clip from its pictures alone."""
+        return pipeline.speak(self.clips[index].video).wave
+
+
+def open_material(source: Source) -> Material:
+    """Find the clips.
+
+    Raises:
+        DataError: There are none.
+    """
+    material: Material = Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+    if not material.items:
+        speakers = f" of {', '.join(source.speakers)}" if source.speakers else ""
+        raise DataError(
+            f"{source.data} holds no clip of split {source.split!r}{speakers}", f"take all clips with --split {ALL}"
+        )
+    return material
+
+
+def _spread(things: list[T], limit: int) -> list[T]:
+    return [things[i * len(things) // limit] for i in range(limit)] if 0 < limit < len(things) else things
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None

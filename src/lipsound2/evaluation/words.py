@@ -1,0 +1,88 @@
+"""What was said and what was heard -> word and character error rates, for each recogniser that listens."""
+
+import importlib.util
+import re
+import unicodedata
+from pathlib import Path
+
+from lipsound2.evaluation.metrics import Metric, UnmeasurableError
+from lipsound2.evaluation.score import Scores
+from lipsound2.evaluation.sound import RATE, Sound
+from lipsound2.recognizer.choose import choose
+from lipsound2.recognizer.reader import JasperRecognizer
+from lipsound2.recognizer.recognizer import Recognizer, read_wave
+
+AUTO = "auto"
+"""Listens with every recogniser that is at hand and needs nothing from the network."""
+
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def metrics(judge: str) -> tuple[Metric, Metric]:
+    """Give the word and character error rates by a recogniser."""
+    short = re.sub(r"\W+", "-", Path(judge).name if "/" in judge else judge).strip("-")
+    setting = "edits over all words together; lower case, no punctuation, digits spelled out"
+    characters = "edits over all characters together, spaces included; as the words"
+    return (
+        Metric(f"wer_{short}", f"WER by {short}", "words", setting, "jiwer", "%", 1, False, "words"),
+        Metric(f"cer_{short}", f"CER by {short}", "words", characters, "jiwer", "%", 1, False, "characters"),
+    )
+
+
+def find_judges(wanted: tuple[str, ...], packed: Path | None) -> tuple[str, ...]:
+    """Name the recognisers that listen; `auto` stands for the pack's own and PocketSphinx, if they are there."""
+    names: list[str] = []
+    for name in wanted:
+        if name == AUTO:
+            names += [JasperRecognizer.name] if packed else []
+        else:
+            names.append(name)
+    return tuple(dict.fromkeys(names))
+
+
+def load_judge(name: str, packed: Path | None, device: str) -> Recognizer:
+    """Load a recogniser by the name that a user gave."""
+    return choose(name, packed, device)
+
+
+def listen(judge: Recognizer, sound: Sound | str, transcript: str | None) -> str:
+    """Give what a recogniser hears in a sound.
+
+    Raises:
+        UnmeasurableError: There is no sound, or nothing to compare it with.
+    """
+    if transcript is None or not normalize(transcript):
+        raise UnmeasurableError("the clip has no transcript")
+    if isinstance(sound, str):
+        raise UnmeasurableError(sound)
+    return normalize(read_wave(judge, sound.wave, RATE).text)
+
+
+def score_words(scores: Scores, judge: str, heard: str, transcript: str) -> None:
+    """Add both error rates of a clip, in %."""
+    wer, cer = metrics(judge)
+    if importlib.util.find_spec("jiwer") is None:
+        scores.missing |= dict.fromkeys((wer.name, cer.name), "the package jiwer is not installed")
+        return
+    import jiwer
+
+    said = normalize(transcript)
+    scores.figures[wer.name] = 100 * jiwer.wer(said, heard)
+    scores.figures[cer.name] = 100 * jiwer.cer(said, heard)
+
+
+def normalize(text: str) -> str:
+    """Bring transcripts of different habits into one form.
+
+    >>> normalize("Set white at B 2, now!")
+    'set white at b two now'
+    """
+    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    text = re.sub(r"(?<![0-9])([0-9])(?![0-9])", lambda found: f" {_DIGITS[int(found[1])]} ", text)
+    kept = "".join(character if character.isalnum() or character == "'" else " " for character in text)
+    return ("" if _unspaced(kept) else " ").join(kept.split())
+
+
+def _unspaced(text: str) -> bool:
+    """Whether a script is written without spaces, as Chinese is; then only the character error rate says much."""
+    return any("一" <= character <= "鿿" for character in text)
