@@ -21,7 +21,7 @@ def log_mel(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Float[
     its last frame.
     """
     frames = wave.shape[-1] // config.hop_length
-    magnitude = _stft(wave[..., : frames * config.hop_length], config).abs()[..., :frames]
+    magnitude = stft(wave[..., : frames * config.hop_length], config).abs()[..., :frames]
     return (mel_basis(config).to(magnitude) @ magnitude).clamp(min=config.floor).log()
 
 
@@ -71,14 +71,14 @@ def griffin_lim(
     phase = torch.polar(torch.ones_like(angle), angle)
     previous = torch.zeros_like(phase)
     for _ in range(iterations):
-        wave = _istft(magnitude * phase, config, samples)
+        wave = istft(magnitude * phase, config, samples)
         if known is not None:
             wave = torch.cat([known, wave[:, known.shape[1] :]], dim=1)
-        rebuilt = _stft(wave, config)
+        rebuilt = stft(wave, config)
         accelerated = rebuilt + momentum / (1 + momentum) * (rebuilt - previous)
         phase = accelerated / accelerated.abs().clamp(min=1e-10)
         previous = rebuilt
-    wave = _istft(magnitude * phase, config, samples)
+    wave = istft(magnitude * phase, config, samples)
     if known is not None:
         rise = torch.linspace(0, 1, known.shape[1]).to(mel)
         wave[:, : known.shape[1]] = rise * wave[:, : known.shape[1]] + (1 - rise) * known
@@ -99,7 +99,8 @@ def _window(config: AudioConfig, like: Tensor) -> Float[Tensor, " window"]:
     return torch.hann_window(config.win_length, dtype=like.real.dtype, device=like.device)
 
 
-def _stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
+def stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
+    """Give the complex spectrum of windows centred on every hop_length-th sample, with silence around the wave."""
     return torch.stft(
         wave,
         config.n_fft,
@@ -112,7 +113,8 @@ def _stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
     )
 
 
-def _istft(spectrum: Tensor, config: AudioConfig, samples: int) -> Float[Tensor, "batch samples"]:
+def istft(spectrum: Tensor, config: AudioConfig, samples: int) -> Float[Tensor, "batch samples"]:
+    """Give the wave of so many samples whose spectrum is nearest."""
     return torch.istft(
         spectrum,
         config.n_fft,

@@ -1,0 +1,122 @@
+"""Log-mel -> linear prediction: the spectral envelope as a filter that is taken off sound and put back.
+
+The mel says how loud each band is. A filter with that spectrum, and its inverse, follow from it
+without any learning: the power spectrum gives the autocorrelation (Wiener & Khinchin), that the
+predictor of each sample from those before it (Levinson & Durbin). What it cannot predict, divided by
+its expected size, is nearly white and of unit variance: the residual. Both directions are exact, and
+the Jacobian is triangular with 1 / gain on its diagonal, so this is a flow without parameters.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import librosa
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg import hankel
+from scipy.signal import lfilter
+from torch import Tensor
+
+from lipsound2.audio import mel_basis
+from lipsound2.config import AudioConfig
+
+WHITE = 1e-4
+"""Noise added to the model of the spectrum, as a share of its power: poles stay inside the unit circle."""
+
+
+class Predictor(NamedTuple):
+    """How each sample follows from those before it, the same for all samples of a hop.
+
+    Attributes:
+        weights: Of the sample before, of the one before that, and so on.
+        gain: Standard deviation of what remains.
+    """
+
+    weights: Float[Tensor, "batch frames order"]
+    gain: Float[Tensor, "batch frames"]
+
+
+def predictor(mel: Float[Tensor, "batch mels frames"], audio: AudioConfig, order: int) -> Predictor:
+    """Find the best linear predictor of a sound of which only the log-mel is known."""
+    level = mel.double() - _filter_areas(audio).log()[:, None]
+    magnitude = (_between_bins(audio) @ level).exp()
+    correlation = torch.fft.irfft(magnitude.square(), n=audio.n_fft, dim=1)[:, : order + 1].transpose(1, 2)
+    # A hop lies between the frame that is centred on its start and the next one.
+    following = torch.cat([correlation[:, 1:], correlation[:, -1:]], dim=1)
+    weights, error = _levinson((correlation + following) / 2)
+    energy = torch.hann_window(audio.win_length, dtype=torch.float64).square().sum()
+    return Predictor(weights.to(mel), (error / energy).sqrt().to(mel))
+
+
+def whiten(
+    wave: Float[Tensor, "batch samples"], by: Predictor, past: Float[Tensor, "batch order"] | None = None
+) -> tuple[Float[Tensor, "batch samples"], Float[Tensor, " batch"]]:
+    """Take the predictable part off a wave, before which came `past` or silence.
+
+    Returns:
+        The residual, and the logarithm of the determinant of this step.
+    """
+    batch, frames, order = by.weights.shape
+    hop = wave.shape[1] // frames
+    padded = torch.cat([wave.new_zeros(batch, order) if past is None else past, wave], dim=1)
+    # One row a hop, with the `order` samples that come before it.
+    rows = padded.unfold(1, order + hop, hop)
+    residual = rows[..., order:].clone()
+    for lag in range(1, order + 1):
+        residual -= by.weights[..., lag - 1, None] * rows[..., order - lag : order - lag + hop]
+    return (residual / by.gain[..., None]).reshape(batch, -1), -hop * by.gain.log().sum(dim=1)
+
+
+def colour(
+    residual: Float[Tensor, "batch samples"], by: Predictor, past: Float[Tensor, "batch order"] | None = None
+) -> Float[Tensor, "batch samples"]:
+    """Put back what `whiten` took off, sample after sample, in double precision on the CPU."""
+    before = residual.new_zeros(len(residual), by.weights.shape[2]) if past is None else past
+    weights, gain, heard = (part.detach().cpu().double().numpy() for part in (*by, before))
+    source = residual.detach().cpu().double().numpy().reshape(*gain.shape, -1) * gain[..., None]
+    waves = np.stack([_recursion(*parts) for parts in zip(source, weights, heard, strict=True)])
+    return torch.from_numpy(waves).to(residual)
+
+
+def _recursion(rows: np.ndarray, filters: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """Run the filter of each hop, which begins with what the hops before it left."""
+    order, hop = filters.shape[1], rows.shape[1]
+    wave = np.concatenate([past, np.zeros(rows.size)])
+    reach = min(order, hop)
+    for i, (row, weights) in enumerate(zip(rows, filters, strict=True)):
+        start = order + i * hop
+        source = row.copy()
+        source[:reach] += hankel(weights)[:reach] @ wave[start - order : start][::-1]
+        wave[start : start + hop] = lfilter([1.0], np.concatenate([[1.0], -weights]), source)
+    return wave[order:]
+
+
+def _levinson(
+    correlation: Float[Tensor, "batch frames lags"],
+) -> tuple[Float[Tensor, "batch frames order"], Float[Tensor, "batch frames"]]:
+    """Solve for the predictor and the mean square of its error (Levinson & Durbin)."""
+    order = correlation.shape[-1] - 1
+    error = correlation[..., 0] * (1 + WHITE)
+    weights = torch.zeros_like(correlation[..., 1:])
+    for i in range(order):
+        known = weights[..., :i]
+        missed = correlation[..., i + 1] - (known * correlation[..., 1 : i + 1].flip(-1)).sum(dim=-1)
+        reflection = missed / error
+        weights[..., :i] = known - reflection[..., None] * known.flip(-1)
+        weights[..., i] = reflection
+        error = error * (1 - reflection.square())
+    return weights, error
+
+
+def _filter_areas(audio: AudioConfig) -> Float[Tensor, " mels"]:
+    return mel_basis(audio).sum(dim=1).double()
+
+
+@lru_cache(maxsize=8)
+def _between_bins(audio: AudioConfig) -> Float[Tensor, "bins mels"]:
+    """Interpolate between the centres of the mel filters; outside of them the nearest one counts."""
+    centres = librosa.mel_frequencies(audio.n_mels + 2, fmin=audio.f_min, fmax=audio.f_max)[1:-1]
+    bins = np.linspace(0, audio.sample_rate / 2, audio.n_fft // 2 + 1)
+    columns = [np.interp(bins, centres, row) for row in np.eye(audio.n_mels)]
+    return torch.from_numpy(np.stack(columns, axis=1))

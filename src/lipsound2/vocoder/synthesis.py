@@ -1,0 +1,119 @@
+"""A trained WaveGlow -> a vocoder: mel of any length becomes sound window by window, without a seam."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lipsound2.config import CONFIG_NAME, read_config
+from lipsound2.errors import CheckpointError
+from lipsound2.vocoder.config import WaveGlowConfig
+from lipsound2.vocoder.denoise import bias, denoise
+from lipsound2.vocoder.half import half_is_fast, halved
+from lipsound2.vocoder.prediction import Predictor, colour
+from lipsound2.vocoder.waveglow import WaveGlow
+from lipsound2.vocoder.windows import windows
+from lipsound2.weights import WEIGHTS_NAME, fill, load_weights
+
+
+class WaveGlowVocoder:
+    """Turn log-mel into sound with a WaveGlow.
+
+    Neighbouring windows share the noise where they overlap, and overlap by more than a sample can be
+    influenced from, so that the result is that of one pass over all.
+
+    Args:
+        model: In evaluation mode.
+        sigma: Standard deviation of the noise; by default the configuration's.
+        denoise: Strength of the denoiser; by default the configuration's.
+        seed: Of the noise.
+        half: Whether the networks compute in half precision; by default where that is fast.
+        chunk: Mel frames a window, apart from what overlaps.
+    """
+
+    name = "waveglow"
+
+    def __init__(
+        self,
+        model: WaveGlow,
+        sigma: float | None = None,
+        denoise: float | None = None,
+        seed: int = 0,
+        half: bool | None = None,
+        chunk: int = 400,
+    ) -> None:
+        self.model = model
+        self.audio = model.config.audio
+        self.sigma = model.config.sigma if sigma is None else sigma
+        self.strength = model.config.denoise if denoise is None else denoise
+        self.seed = seed
+        self.half = half_is_fast(model.upsample.weight.device) if half is None else half
+        self.chunk = chunk
+
+    def __call__(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, " samples"]:
+        """Give frames * hop_length samples."""
+        return torch.cat(list(self.stream([mel])))
+
+    def stream(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, " _"]]:
+        """Yield sound as mel arrives, as soon as what follows cannot change it any more.
+
+        Args:
+            pieces: Log-mel in pieces of any length.
+        """
+        waves = self._waves(pieces)
+        if not self.strength:
+            yield from (wave[0] for wave in waves)
+            return
+        hop, size = self.audio.hop_length, self.audio.n_fft
+        with torch.no_grad(), self._precision():
+            hum = bias(self.model)
+        context = -(-2 * size // hop) * hop
+        for window in windows(waves, self.chunk * hop, context):
+            yield denoise(window.columns, hum, self.strength, self.audio)[0, window.core]
+
+    def _waves(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "1 _"]]:
+        config, hop = self.model.config, self.audio.hop_length
+        past: Tensor | None = None
+        for window in windows(self._noisy(pieces), self.chunk, config.context):
+            mel, noise = window.columns[None].split([self.audio.n_mels, hop], dim=1)
+            z = noise.unflatten(1, (config.group, config.steps_per_frame)).transpose(2, 3).flatten(2)
+            with torch.no_grad(), self._precision():
+                wave = self.model.unflow(mel, z)[:, window.core.start * hop : window.core.stop * hop]
+            if config.prediction:
+                by = Predictor(*(part[:, window.core] for part in self.model.predictor(mel)))
+                wave = colour(wave, by, past)
+                past = wave[:, -config.prediction :]
+            yield wave
+
+    def _noisy(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "rows _"]]:
+        """Put the noise that is to become a frame's sound below the frame."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for mel in pieces:
+            # Drawn frame by frame, so that it does not depend on where the pieces end.
+            columns = [torch.randn(self.audio.hop_length, generator=generator) for _ in range(mel.shape[1])]
+            if columns:
+                yield torch.cat([mel, self.sigma * torch.stack(columns, dim=1).to(mel)])
+
+    def _precision(self) -> torch.autocast:
+        return halved(self.model.upsample.weight.device, self.half)
+
+
+def load_waveglow(folder: Path, device: torch.device | str = "cpu") -> WaveGlow:
+    """Rebuild a WaveGlow from `config.json` and `model.safetensors`, in evaluation mode."""
+    model = WaveGlow(read_config(folder / CONFIG_NAME, WaveGlowConfig))
+    fill(model, load_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+    return model.to(device).eval()
+
+
+def waveglow_folder(folder: Path) -> Path:
+    """Find a WaveGlow in the folder of a pack, of a run or of the model itself.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    for place in (folder / WaveGlowVocoder.name, folder / "best", folder):
+        if (place / WEIGHTS_NAME).is_file():
+            return place
+    raise CheckpointError(f"{folder} holds no WaveGlow", "make one with: lipsound2 vocoder train PREPARED")
