@@ -26,7 +26,8 @@ from lipsound2.model import LipSound2
 from lipsound2.model.windows import Window, generate
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import DEFAULT_PACK
-from lipsound2.vocoder import GriffinLim, Vocoder
+from lipsound2.vocoder import Vocoder
+from lipsound2.vocoder.choose import choose_vocoder
 
 FORMATS = ("wav", "mp4", "png")
 """What `Speech.save` can write: sound, the video with the new sound, a picture of mel and alignment."""
@@ -236,7 +237,7 @@ def load(
 
     Args:
         pack: Name of an installed pack, or the folder of a pack or a run.
-        vocoder: Name of a vocoder; by default the pack's own choice.
+        vocoder: As in `choose_vocoder`; by default the pack's own choice.
         device: A torch device; by default the first GPU, else the CPU.
         detector: Finds faces; MTCNN if none is given.
 
@@ -245,10 +246,9 @@ def load(
     """
     found = find_pack(pack)
     model = found.load_model(device or default_device())
-    name = vocoder or found.info.vocoder
-    if name != GriffinLim.name:
-        raise ConfigError(f"unknown vocoder {name!r}", f"known: {GriffinLim.name}")
-    return Pipeline(model, GriffinLim(model.config.audio), detector)
+    place = next(model.parameters()).device
+    chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
+    return Pipeline(model, chosen, detector)
 
 
 def default_device() -> str:
