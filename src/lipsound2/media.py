@@ -6,7 +6,7 @@ sound that starts earlier or later than the picture is cut or padded, so that sa
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +30,11 @@ VIDEO_SUFFIXES = frozenset(
 MP4_CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "vp9"})
 MAX_AUDIO_GAP = 0.02
 """Seconds by which audio time stamps may jitter before a gap is taken as real."""
+CAPTION_STYLE = b"""[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, Alignment
+Style: Default,Arial,16,&Hffffff,2
+"""
+"""How captions look, in the language of SubStation Alpha, which FFmpeg's encoder is set up by."""
 
 Image = UInt8[np.ndarray, "height width 3"]
 Samples = Float32[np.ndarray, " samples"]
@@ -46,6 +51,14 @@ class MediaInfo:
     duration: float | None
     audio_codec: str | None
     sample_rate: int | None
+
+
+class Caption(NamedTuple):
+    """A text shown over the picture, from and to when in milliseconds."""
+
+    start: int
+    end: int
+    text: str
 
 
 class Frame(NamedTuple):
@@ -133,10 +146,11 @@ def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
         soundfile.write(temporary, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
 
 
-def write_video(source: Path, wave: Samples, sample_rate: int, target: Path) -> None:
+def write_video(source: Path, wave: Samples, sample_rate: int, target: Path, captions: Sequence[Caption] = ()) -> None:
     """Write the pictures of `source` with `wave` as their only sound into the MP4 file `target`.
 
     Pictures are copied packet by packet where MP4 can hold their codec, else encoded anew as H.264.
+    Captions become a subtitle track.
 
     Raises:
         MediaError: `source` cannot be read.
@@ -147,9 +161,10 @@ def write_video(source: Path, wave: Samples, sample_rate: int, target: Path) -> 
         video = _video_stream(container, source)
         with av.open(str(temporary), "w", format="mp4") as output:
             make = _copied_packets if video.codec_context.name in MP4_CODECS else _encoded_packets
-            pictures = make(container, video, output, start)
-            sound = _sound_packets(output, wave, sample_rate)
-            for packet in heapq.merge(pictures, sound, key=lambda p: (p.dts or 0) * p.time_base):
+            tracks = [make(container, video, output, start), _sound_packets(output, wave, sample_rate)]
+            if captions:
+                tracks.append(_caption_packets(output, captions))
+            for packet in heapq.merge(*tracks, key=lambda p: (p.dts or 0) * p.time_base):
                 output.mux(packet)
 
 
@@ -345,5 +360,23 @@ def _sound_packets(output: av.container.OutputContainer, wave: Samples, sample_r
             frame.sample_rate, frame.pts, frame.time_base = sample_rate, start, Fraction(1, sample_rate)
             yield from stream.encode(frame)
         yield from stream.encode(None)
+
+    return packets()
+
+
+def _caption_packets(output: av.container.OutputContainer, captions: Sequence[Caption]) -> Iterator[av.Packet]:
+    stream = output.add_stream("mov_text")
+    stream.codec_context.subtitle_header = CAPTION_STYLE
+    stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+
+    def packets() -> Iterator[av.Packet]:
+        for caption in captions:
+            # A sample of 3GPP timed text is its length in bytes and the text.
+            text = caption.text.encode()
+            packet = av.Packet(len(text).to_bytes(2, "big") + text)
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = caption.start
+            packet.duration = caption.end - caption.start
+            yield packet
 
     return packets()

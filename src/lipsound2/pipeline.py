@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from lipsound2 import faces, media, plots
-from lipsound2.atomic import atomic_path
+from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import AudioConfig
 from lipsound2.data.view import Crops, view
 from lipsound2.errors import ConfigError, StorageError
@@ -26,11 +26,17 @@ from lipsound2.model import LipSound2
 from lipsound2.model.windows import Window, generate
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import DEFAULT_PACK
+from lipsound2.recognizer.recognizer import Recognizer, read_wave
+from lipsound2.subtitles import WRITERS, Cue, cues
+from lipsound2.text import Transcript
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
 
 FORMATS = ("wav", "mp4", "png")
-"""What `Speech.save` can write: sound, the video with the new sound, a picture of mel and alignment."""
+"""What `Speech.save` can write: sound, the video with the new sound, a picture of mel and alignment.
+
+Speech that was read can also be written as any of `subtitles.WRITERS`.
+"""
 
 Progress = Callable[[str, float], None]
 """Told the name of the stage under way and, in 0..1, how much of it is done."""
@@ -48,6 +54,7 @@ class Speech:
         gaps: Stretches (from, to) in seconds without a face.
         audio: Settings of mel and wave.
         fps: Video frames a second.
+        transcript: Its words, once it was read.
     """
 
     source: Path
@@ -57,6 +64,7 @@ class Speech:
     gaps: list[tuple[float, float]]
     audio: AudioConfig
     fps: int
+    transcript: Transcript | None = None
 
     @property
     def sample_rate(self) -> int:
@@ -81,6 +89,10 @@ class Speech:
             joined[first : first + len(weights), start : start + weights.shape[1]] = weights.cpu().numpy()
         return joined
 
+    def read(self, recognizer: Recognizer) -> "Speech":
+        """Give the same speech with its words."""
+        return replace(self, transcript=read_wave(recognizer, self.wave, self.sample_rate))
+
     def save(
         self, folder: Path | str, name: str | None = None, formats: tuple[str, ...] = FORMATS, force: bool = False
     ) -> list[Path]:
@@ -89,7 +101,7 @@ class Speech:
         Args:
             folder: Made if missing.
             name: Without suffix; by default the video's.
-            formats: Some of `FORMATS`.
+            formats: Some of `FORMATS` and, if it was read, of `subtitles.WRITERS`.
             force: Whether to overwrite; the video itself is never overwritten.
 
         Returns:
@@ -105,14 +117,20 @@ class Speech:
                 case "wav":
                     media.write_wav(path, self.wave, self.sample_rate)
                 case "mp4":
-                    media.write_video(self.source, self.wave, self.sample_rate, path)
+                    captions = [media.Caption(cue.start, cue.end, cue.text) for cue in self._cues()]
+                    media.write_video(self.source, self.wave, self.sample_rate, path, captions)
                 case "png":
                     with atomic_path(path) as temporary:
                         alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
                         plots.speech(self.mel, alignments).savefig(temporary, format="png", dpi=120)
+                case _ if suffix in WRITERS and self.transcript:
+                    write_text(path, WRITERS[suffix](self.transcript))
                 case _:
                     raise ConfigError(f"unknown format {suffix!r}", f"one of {', '.join(FORMATS)}")
         return list(paths.values())
+
+    def _cues(self) -> list[Cue]:
+        return cues(self.transcript) if self.transcript else []
 
 
 class Spoken(NamedTuple):

@@ -1,6 +1,6 @@
-"""Videos and folders of videos -> files of speech; one bad video does not stop the rest."""
+"""Videos and folders of videos -> files of speech and text; one bad video does not stop the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from lipsound2.corpora.folder import find_videos
 from lipsound2.errors import ConfigError, LipSoundError, MediaError
 from lipsound2.faces import Tracking
 from lipsound2.pipeline import FORMATS, Pipeline, Speech, check_targets
+from lipsound2.recognizer.recognizer import Recognizer
+from lipsound2.subtitles import WRITERS
 from lipsound2.terminal import console, show_error, warn
+from lipsound2.text import Transcript
 
 LONG_GAP = 1.0
 """Seconds without a face that are worth a warning."""
@@ -31,7 +34,7 @@ class Options:
 
     Attributes:
         face: As in `Pipeline.speak_each`.
-        formats: Some of `pipeline.FORMATS`.
+        formats: Some of `pipeline.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
         force: Whether to overwrite.
     """
 
@@ -40,9 +43,12 @@ class Options:
     force: bool = False
 
     def __post_init__(self) -> None:
-        unknown = set(self.formats) - set(FORMATS)
-        if unknown:
-            raise ConfigError(f"unknown format {min(unknown)!r}", f"some of {','.join(FORMATS)}")
+        check_formats(self.formats, (*FORMATS, *WRITERS))
+
+    @property
+    def text(self) -> bool:
+        """Whether the speech is read."""
+        return not WRITERS.keys().isdisjoint(self.formats)
 
 
 def find_jobs(inputs: list[Path], output: Path) -> list[Job]:
@@ -71,13 +77,14 @@ def find_jobs(inputs: list[Path], output: Path) -> list[Job]:
     return jobs
 
 
-def speak_all(pipeline: Pipeline, jobs: list[Job], options: Options) -> int:
+def speak_all(pipeline: Pipeline, jobs: list[Job], options: Options, recognizer: Recognizer | None = None) -> int:
     """Speak each video and print the files written, one a line, on stdout.
 
     Args:
         pipeline: Loaded once for all.
         jobs: The videos.
         options: What to do with each.
+        recognizer: Reads the speech, if text is asked for.
 
     Returns:
         How many videos failed.
@@ -85,10 +92,15 @@ def speak_all(pipeline: Pipeline, jobs: list[Job], options: Options) -> int:
     Raises:
         StorageError: Nothing more can be written.
     """
+    return write_each(jobs, lambda job: _speak(pipeline, job, options, recognizer))
+
+
+def write_each(jobs: list[Job], write: Callable[[Job], Iterable[Path]]) -> int:
+    """Print the files that `write` makes of each video; returns how many videos failed."""
     failures = 0
     for job in jobs:
         try:
-            for path in _speak(pipeline, job, options):
+            for path in write(job):
                 print(path)  # noqa: T201
         except LipSoundError as error:
             if len(jobs) == 1:
@@ -96,6 +108,26 @@ def speak_all(pipeline: Pipeline, jobs: list[Job], options: Options) -> int:
             show_error(error)
             failures += 1
     return failures
+
+
+def check_formats(formats: tuple[str, ...], known: Collection[str]) -> None:
+    """Refuse formats that are not known.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    unknown = set(formats) - set(known)
+    if unknown:
+        raise ConfigError(f"unknown format {min(unknown)!r}", f"some of {','.join(known)}")
+
+
+def check_job(job: Job, formats: tuple[str, ...], force: bool) -> None:
+    """Refuse to overwrite before an hour of work, not after it.
+
+    Raises:
+        StorageError: A target exists.
+    """
+    check_targets([job.target.with_name(f"{job.target.name}.{suffix}") for suffix in formats], job.video, force)
 
 
 def list_faces(pipeline: Pipeline, jobs: list[Job]) -> int:
@@ -122,11 +154,9 @@ def describe(tracking: Tracking, fps: int) -> str:
     return "\n".join(lines) or "  no face"
 
 
-def _speak(pipeline: Pipeline, job: Job, options: Options) -> Iterator[Path]:
-    # Refuse before an hour of work, not after it.
+def _speak(pipeline: Pipeline, job: Job, options: Options, recognizer: Recognizer | None) -> Iterator[Path]:
     if options.face != "all":
-        targets = [job.target.with_name(f"{job.target.name}.{suffix}") for suffix in options.formats]
-        check_targets(targets, job.video, options.force)
+        check_job(job, options.formats, options.force)
     with _progress() as progress:
         bar = progress.add_task(job.video.name, total=1.0, stage="")
         voices = pipeline.speak_each(
@@ -135,6 +165,10 @@ def _speak(pipeline: Pipeline, job: Job, options: Options) -> Iterator[Path]:
         for number, speech in enumerate(voices, 1):
             name = job.target.name + (f"-face{number}" if options.face == "all" else "")
             _warn(speech)
+            if recognizer:
+                progress.update(bar, stage="reading")
+                speech = speech.read(recognizer)
+                warn_of_note(job.video, speech.transcript)
             progress.update(bar, stage="writing")
             yield from speech.save(job.target.parent, name, options.formats, options.force)
 
@@ -147,6 +181,12 @@ def _warn(speech: Speech) -> None:
     stated = media.probe(speech.source).duration or 0.0
     if speech.seconds < stated - LONG_GAP:
         warn(f"{speech.source}: the picture ends at {speech.seconds:.1f} s of {stated:.1f} s; the file may be damaged")
+
+
+def warn_of_note(video: Path, transcript: Transcript | None) -> None:
+    """Tell why there is no text, or less than was heard."""
+    if transcript and transcript.note:
+        warn(f"{video}: {transcript.note}")
 
 
 def _progress() -> Progress:

@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
+    Beam,
     DetectorFile,
     DetectorName,
     DetectorOption,
     Device,
     Force,
     Output,
+    RecognizerName,
     exit_with,
+    load_recognizer,
     make_detector,
 )
 
@@ -23,7 +26,14 @@ def speak(
     pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
     face: Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")] = "largest",
     list_faces: Annotated[bool, typer.Option("--list-faces", help="Only list the faces of each video.")] = False,
-    formats: Annotated[str, typer.Option("--formats", "-f", help="What to write, of wav,mp4,png.")] = "wav,mp4,png",
+    formats: Annotated[str, typer.Option("--formats", "-f", help="What to write, of wav,mp4,png,txt,srt,vtt,json.")] = (
+        "wav,mp4,png"
+    ),
+    text: Annotated[
+        bool, typer.Option("--text", help="Write the words too: txt, srt, and a track of the mp4.")
+    ] = False,
+    recognizer: RecognizerName = "jasper",
+    beam: Beam = 0,
     vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
     device: Device = "auto",
     detector: DetectorOption = DetectorName.mtcnn,
@@ -33,8 +43,13 @@ def speak(
     """Turn silent videos of a talking face into speech: sound, the video with it, a picture of both."""
     from lipsound2 import pipeline, speaking
 
-    options = speaking.Options(face, tuple(formats.split(",")), force)
+    wanted = dict.fromkeys([*formats.split(","), *(["txt", "srt"] if text else [])])
+    options = speaking.Options(face, tuple(wanted), force)
     jobs = speaking.find_jobs(inputs, output)
     loaded = pipeline.load(pack, vocoder, None if device == "auto" else device, make_detector(detector, detector_file))
-    failures = speaking.list_faces(loaded, jobs) if list_faces else speaking.speak_all(loaded, jobs, options)
+    if list_faces:
+        failures = speaking.list_faces(loaded, jobs)
+    else:
+        reader = load_recognizer(recognizer, pack, device, beam) if options.text else None
+        failures = speaking.speak_all(loaded, jobs, options, reader)
     exit_with(failures, len(jobs), "videos")

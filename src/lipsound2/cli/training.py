@@ -1,7 +1,7 @@
 """`lipsound2 pretrain` and `finetune`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from lipsound2.cli.options import (
     Devices,
     Epochs,
     Output,
-    Precision,
     PrecisionOption,
     Prepared,
     Preset,
@@ -20,11 +19,8 @@ from lipsound2.cli.options import (
     RecipeFile,
     Seed,
     Speakers,
-    given,
+    changed,
 )
-
-if TYPE_CHECKING:
-    from lipsound2.training.runs import Recipe
 
 
 def pretrain(
@@ -46,7 +42,7 @@ def pretrain(
     from lipsound2.training import runs
 
     base = runs.read_recipe(recipe) if recipe else runs.pretrain_recipe(preset or Preset.small)
-    wanted = _changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
+    wanted = changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
     if recipe and preset:
         raise typer.BadParameter("the recipe already names a model", param_hint="--preset")
     fabric = runs.make_fabric(device, devices, wanted.train.precision)
@@ -73,31 +69,7 @@ def finetune(
     from lipsound2.training import runs
 
     base = runs.read_recipe(recipe) if recipe else runs.finetune_recipe()
-    wanted = _changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
+    wanted = changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
     fabric = runs.make_fabric(device, devices, wanted.train.precision)
     error = runs.finetune(prepared, output, start, wanted, fabric)
     print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
-
-
-def _changed(
-    recipe: "Recipe",
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    precision: Precision | None,
-    seed: int | None,
-    clips: int | None,
-    speakers: list[str] | None,
-) -> "Recipe":
-    """Put the options that were given in the place of the recipe's settings."""
-    from dataclasses import replace
-
-    train = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "precision": precision.value if precision else None,
-        "seed": seed,
-    }
-    whole = {"clips": clips, "speakers": tuple(speakers) if speakers else None}
-    return replace(recipe, train=replace(recipe.train, **given(train)), **given(whole))

@@ -49,9 +49,9 @@ class SpeechAugmentConfig:
     mel_width: int = 12
 
 
-def vary_speed(wave: Wave, rate: float) -> Wave:
+def vary_speed(wave: Wave, rate: float) -> Float32[np.ndarray, " newsamples"]:
     """Play a wave `rate` times as fast."""
-    places = np.arange(0, len(wave) - 1, rate)
+    places = np.arange(0, len(wave), rate)
     return np.interp(places, np.arange(len(wave)), wave).astype(np.float32)
 
 

@@ -136,16 +136,16 @@ def jasper_10x5dr() -> JasperConfig:
 
 
 def jasper_5x3() -> JasperConfig:
-    """Give Jasper 5x3, 107 M parameters."""
+    """Give Jasper 5x3, 110 M parameters."""
     return jasper(5, 3)
 
 
 def jasper_small() -> JasperConfig:
-    """Give a Jasper 5x2 that two CPU cores can train."""
-    sizes = ((96, 11), (128, 13), (128, 17), (160, 21), (160, 25))
+    """Give a Jasper 5x2 that one CPU core can train, 2.5 M parameters."""
+    sizes = ((64, 11), (80, 13), (96, 17), (112, 21), (128, 25))
     middle = [BlockConfig(filters, kernel, 2, dropout=0.1, residual="dense") for filters, kernel in sizes]
-    first = BlockConfig(96, 11, stride=2, dropout=0.1)
-    last = (BlockConfig(192, 29, dilation=2, dropout=0.2), BlockConfig(256, 1, dropout=0.2))
+    first = BlockConfig(64, 11, stride=2, dropout=0.1)
+    last = (BlockConfig(128, 29, dilation=2, dropout=0.2), BlockConfig(192, 1, dropout=0.2))
     return JasperConfig((first, *middle, *last))
 
 

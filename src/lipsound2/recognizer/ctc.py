@@ -67,7 +67,7 @@ def align(values: Frames, symbols: list[int]) -> list[int]:
     emitted = values[:, states]
     score = np.full(len(states), -np.inf)
     score[:2] = emitted[0, :2]
-    back = np.zeros((frames, len(states)), np.int64)
+    back = np.zeros((frames, len(states)), np.int8)
     for frame in range(1, frames):
         one = np.concatenate([[-np.inf], score[:-1]])
         two = np.where(skips, np.concatenate([[-np.inf, -np.inf], score[:-2]])[: len(states)], -np.inf)

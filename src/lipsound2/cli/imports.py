@@ -1,0 +1,22 @@
+"""`lipsound2 import`: weights of others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lipsound2.cli.options import Force, Output
+
+app = typer.Typer(no_args_is_help=True, help="Turn published weights of others into folders of safetensors.")
+
+
+@app.command()
+def jasper(
+    archive: Annotated[Path, typer.Argument(help="A .nemo archive of a Jasper or QuartzNet.", show_default=False)],
+    output: Output = Path("jasper"),
+    force: Force = False,
+) -> None:
+    """Import NVIDIA's Jasper or QuartzNet for `--recognizer`. NeMo is not needed; nothing in the archive is run."""
+    from lipsound2.importers.nemo import import_nemo
+
+    print(import_nemo(archive, output, force))  # noqa: T201

@@ -1,0 +1,162 @@
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import srt
+import torch
+import webvtt
+from data.nemo import make
+from test_nemo import archive, settings, weights
+from test_packs import pack, run
+from test_pipeline import pipeline, video
+from tones import tiny
+from typer.testing import CliRunner
+
+from lipsound2 import media
+from lipsound2.cli import app
+from lipsound2.errors import ConfigError, LipSoundError, MediaError, StorageError
+from lipsound2.reading import read_sound
+from lipsound2.recognizer.jasper import Jasper
+from lipsound2.recognizer.reader import save_recognizer
+from lipsound2.speaking import Job, Options, speak_all
+from lipsound2.text import Transcript, Word
+
+__all__ = ["pack", "pipeline", "run", "video"]
+
+SAID = Transcript((Word("bin", 0.3, 0.6, 0.9), Word("blüe", 0.6, 1.0, 0.8), Word("now", 2.2, 2.5, 0.7)))
+
+
+class Listener:
+    """A recogniser that always hears the same."""
+
+    name, sample_rate = "listener", 8_000
+
+    def __init__(self, heard: Transcript = SAID) -> None:
+        self.heard = heard
+        self.waves: list[np.ndarray] = []
+
+    def transcribe(self, wave: np.ndarray) -> Transcript:
+        self.waves.append(wave)
+        return self.heard
+
+
+def test_a_video_is_spoken_and_read_at_once(pipeline, video, tmp_path, capsys):
+    listener = Listener()
+    formats = ("wav", "mp4", "txt", "srt", "vtt", "json")
+    assert speak_all(pipeline, [Job(video, tmp_path / "a b")], Options(formats=formats), listener) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / f"a b.{suffix}") for suffix in formats]
+    samples, rate = soundfile.read(tmp_path / "a b.wav")
+    assert len(listener.waves[0]) == len(samples) * 8_000 // rate
+    assert (tmp_path / "a b.txt").read_text(encoding="utf-8") == "bin blüe now\n"
+    with (tmp_path / "a b.srt").open(encoding="utf-8") as file:
+        assert [cue.content for cue in srt.parse(file)] == ["bin blüe", "now"]
+    assert [cue.text for cue in webvtt.read(str(tmp_path / "a b.vtt"))] == ["bin blüe", "now"]
+    assert json.loads((tmp_path / "a b.json").read_text(encoding="utf-8"))["text"] == "bin blüe now"
+    assert captions(tmp_path / "a b.mp4") == [(300, 1000, "bin blüe"), (2200, 2500, "now")]
+
+
+def captions(path: Path) -> list[tuple[int, int, str]]:
+    """Decode the subtitle track of a video: from, to and text."""
+    found = []
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.subtitles
+        assert stream.codec_context.name == "mov_text"
+        for packet in container.demux(stream):
+            for subtitle in packet.decode():
+                text = subtitle.ass.decode().split(",", 8)[-1]
+                found.append((int(packet.pts), int(packet.pts + packet.duration), text))
+    return found
+
+
+def test_a_track_beside_the_sound_leaves_both_as_they_are(video, tmp_path):
+    wave = np.zeros(16_000, np.float32)
+    media.write_video(video, wave, 16_000, tmp_path / "plain.mp4")
+    media.write_video(video, wave, 16_000, tmp_path / "text.mp4", [media.Caption(0, 500, "bin\nblue")])
+    plain, text = (media.probe(tmp_path / f"{name}.mp4") for name in ("plain", "text"))
+    assert plain == text
+    frames = [[f.image for f in media.stream_frames(tmp_path / f"{name}.mp4")] for name in ("plain", "text")]
+    assert np.array_equal(*frames)
+    with av.open(str(tmp_path / "plain.mp4")) as container:
+        assert not container.streams.subtitles
+    assert captions(tmp_path / "text.mp4") == [(0, 500, "bin\\Nblue")]
+
+
+def test_without_words_there_is_no_track_but_a_note(pipeline, video, tmp_path, capsys):
+    speak_all(
+        pipeline, [Job(video, tmp_path / "a")], Options(formats=("mp4", "srt")), Listener(Transcript(note="silence: x"))
+    )
+    assert "silence: x" in capsys.readouterr().err
+    assert (tmp_path / "a.srt").read_text() == ""
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert not container.streams.subtitles
+
+
+def test_the_sound_of_a_video_can_be_read(video, tmp_path, capsys):
+    silent = tmp_path / "silent.mkv"
+    with av.open(str(video)) as source, av.open(str(silent), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    listener = Listener()
+    jobs = [Job(video, tmp_path / "a"), Job(silent, tmp_path / "b")]
+    assert read_sound(listener, jobs, ("txt",)) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [str(tmp_path / "a.txt")]
+    assert "has no sound" in err
+    assert np.array_equal(listener.waves[0], media.read_audio(video, 8_000))
+    with pytest.raises(MediaError, match="has no sound"):
+        read_sound(listener, jobs[1:], ("txt",))
+    with pytest.raises(StorageError, match="exists"):
+        read_sound(listener, jobs[:1], ("txt",))
+    with pytest.raises(ConfigError, match="unknown format 'doc'"):
+        read_sound(listener, jobs, ("doc",))
+
+
+@pytest.fixture
+def recognizer(tmp_path) -> Path:
+    torch.manual_seed(0)
+    save_recognizer(tmp_path / "listener" / "best", Jasper(tiny("ab ")))
+    return tmp_path / "listener"
+
+
+def test_the_command_reads_lips_and_sound(pack, recognizer, video, tmp_path):
+    command = ["read", str(video), "-o", str(tmp_path / "out"), "-f", "txt,json", "--recognizer", str(recognizer)]
+    done = CliRunner().invoke(app, [*command, "--pack", str(pack)], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    stem = video.stem
+    assert [Path(line).name for line in done.stdout.splitlines()] == [f"{stem}.txt", f"{stem}.json"]
+    assert "noise" in done.stderr, "an untrained recogniser is not sure of anything"
+    assert (tmp_path / "out" / f"{stem}.txt").read_text() == "\n"
+    # Neither a model nor a face is needed to read a sound track.
+    done = CliRunner().invoke(app, [*command, "--pack", "none", "--sound", "--force"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_the_command_names_what_is_missing(pack, video, tmp_path):
+    for message, options in (
+        ("the pack holds no recogniser", ["--pack", str(pack)]),
+        ("unknown format 'wav'", ["-f", "wav"]),
+        ("no recogniser and no folder 'x'", ["--recognizer", "x"]),
+    ):
+        with pytest.raises(LipSoundError, match=message):
+            CliRunner().invoke(app, ["read", str(video), "-o", str(tmp_path), *options], catch_exceptions=False)
+
+
+def test_speak_with_text_asks_for_a_recogniser(pack, video, tmp_path):
+    with pytest.raises(LipSoundError, match="the pack holds no recogniser"):
+        CliRunner().invoke(
+            app, ["speak", str(video), "-o", str(tmp_path), "--text", "--pack", str(pack)], catch_exceptions=False
+        )
+
+
+def test_an_archive_of_nemo_becomes_a_recogniser(video, tmp_path):
+    path = archive(tmp_path / "model.nemo", settings(make.JASPER), weights(make.JASPER, 0))
+    done = CliRunner().invoke(app, ["import", "jasper", str(path), "-o", str(tmp_path / "in")], catch_exceptions=False)
+    assert done.stdout == f"{tmp_path / 'in'}\n"
+    command = ["read", str(video), "--sound", "--recognizer", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
