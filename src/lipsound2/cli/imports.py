@@ -11,12 +11,13 @@ app = typer.Typer(no_args_is_help=True, help="Turn published weights of others i
 
 
 @app.command()
-def jasper(
-    archive: Annotated[Path, typer.Argument(help="A .nemo archive of a Jasper or QuartzNet.", show_default=False)],
-    output: Output = Path("jasper"),
+def waveglow(
+    file: Annotated[Path, typer.Argument(help="A checkpoint of NVIDIA's WaveGlow.", show_default=False)],
+    output: Output = Path("waveglow"),
     force: Force = False,
 ) -> None:
-    """Import NVIDIA's Jasper or QuartzNet for `--recognizer`. NeMo is not needed; nothing in the archive is run."""
-    from lipsound2.importers.nemo import import_nemo
+    """Import NVIDIA's WaveGlow for `--vocoder`, a pickled module or a state dict; nothing in the file is run."""
+    from lipsound2.importers.waveglow import import_waveglow
 
-    print(import_nemo(archive, output, force))  # noqa: T201
+    config = import_waveglow(file, output, force).config
+    print(f"{output}: {config.flows} flows of {config.channels} channels for {config.audio}")  # noqa: T201
