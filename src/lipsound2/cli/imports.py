@@ -11,6 +11,18 @@ app = typer.Typer(no_args_is_help=True, help="Turn published weights of others i
 
 
 @app.command()
+def jasper(
+    archive: Annotated[Path, typer.Argument(help="A .nemo archive of a Jasper or QuartzNet.", show_default=False)],
+    output: Output = Path("jasper"),
+    force: Force = False,
+) -> None:
+    """Import NVIDIA's Jasper or QuartzNet for `--recognizer`. NeMo is not needed; nothing in the archive is run."""
+    from lipsound2.importers.nemo import import_nemo
+
+    print(import_nemo(archive, output, force))  # noqa: T201
+
+
+@app.command()
 def waveglow(
     file: Annotated[Path, typer.Argument(help="A checkpoint of NVIDIA's WaveGlow.", show_default=False)],
     output: Output = Path("waveglow"),
