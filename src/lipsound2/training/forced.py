@@ -1,0 +1,63 @@
+"""A pack and prepared clips -> the mels that the pack makes of them when it is shown the true past.
+
+They go with the true sound frame by frame, as those of a free run need not, and have the faults of
+made mels: what a vocoder should learn to live with.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lipsound2.audio import log_mel
+from lipsound2.data.sample import decode_crops, decode_wave
+from lipsound2.data.shards import Entry, read_member
+from lipsound2.data.view import view
+from lipsound2.model import LipSound2
+
+
+@torch.inference_mode()
+def forced_mels(
+    model: LipSound2,
+    folder: Path,
+    entries: Sequence[Entry],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Float[Tensor, "mels _"]]:
+    """Run a model over clips window by window, feeding it the true mel.
+
+    Args:
+        model: In evaluation mode.
+        folder: What `lipsound2 prepare` wrote.
+        entries: Clips of it.
+        progress: Told how many of how many clips are done.
+
+    Returns:
+        Log-mels on the CPU, by the clips' keys.
+    """
+    found = {}
+    for done, entry in enumerate(entries):
+        progress(done, len(entries))
+        found[entry.key] = _forced(model, folder, entry)
+    progress(len(entries), len(entries))
+    return found
+
+
+def _forced(model: LipSound2, folder: Path, entry: Entry) -> Float[Tensor, "mels frames"]:
+    config = model.config
+    device = next(model.parameters()).device
+    grey = config.video.channels == 1
+    crops = torch.from_numpy(decode_crops(read_member(folder, entry, "mp4"), "gray" if grey else "rgb24"))
+    video = view(crops[:, None] if grey else crops.permute(0, 3, 1, 2), config.video)
+    wave = torch.from_numpy(decode_wave(read_member(folder, entry, "flac")))
+    true = log_mel(wave[None], config.audio)
+    pieces = []
+    for start in range(0, video.shape[1], config.window):
+        piece = video[:, start : start + config.window]
+        first = config.audio.mel_frames(start, config.video.fps)
+        frames = config.audio.mel_frames(start + piece.shape[1], config.video.fps) - first
+        target = torch.nn.functional.pad(true[..., first : first + frames], (0, max(0, first + frames - true.shape[2])))
+        lengths = torch.tensor([piece.shape[1]], device=device)
+        pieces.append(model(piece[None].to(device), lengths, target.to(device)).after[0].float().cpu())
+    return torch.cat(pieces, dim=1)

@@ -1,0 +1,122 @@
+"""Prepared clips -> random stretches of sound with their mel, to train vocoders on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lipsound2.audio import log_mel
+from lipsound2.config import AudioConfig
+from lipsound2.data.dataset import Place, choose_entries
+from lipsound2.data.sample import decode_wave
+from lipsound2.data.shards import read_member
+from lipsound2.errors import ConfigError, DataError
+
+STEP = 1 / 32768
+"""Of 16-bit sound, which noise of this width makes continuous: no density is then without bound."""
+
+
+class Segment(NamedTuple):
+    """A stretch of a clip.
+
+    Attributes:
+        wave: Its sound.
+        mel: Its log-mel.
+        past: The samples before it; silence before the clip.
+    """
+
+    wave: Float[Tensor, "*batch samples"]
+    mel: Float[Tensor, "*batch mels frames"]
+    past: Float[Tensor, "*batch past"]
+
+
+class SegmentDataset(Dataset[Segment]):
+    """The sound of the clips of one split, one random segment of each an epoch.
+
+    Args:
+        folder: What `lipsound2 prepare` wrote.
+        split: `train` or `val`.
+        audio: Settings of the mel; the sound must have their rate.
+        frames: Mel frames a segment.
+        past: Samples before the segment that are given too.
+        seed: Of the choice of segments, together with epoch and clip.
+        speakers: Take only clips of these; empty takes all.
+        limit: Take only so many clips, spread evenly; 0 takes all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        audio: AudioConfig,
+        frames: int,
+        past: int = 0,
+        seed: int = 0,
+        speakers: Sequence[str] = (),
+        limit: int = 0,
+    ) -> None:
+        entries = choose_entries(folder, split, speakers)
+        if not entries:
+            raise DataError(f"{folder} holds no clip of split {split!r}", "prepare a corpus that has one")
+        rates = {int(str(entry.meta["sample_rate"])) for entry in entries}
+        if rates != {audio.sample_rate}:
+            raise ConfigError(f"{folder} holds sound of {rates} Hz, the vocoder takes {audio.sample_rate} Hz")
+        chosen = [entries[i * len(entries) // limit] for i in range(limit)] if 0 < limit < len(entries) else entries
+        self.folder = folder
+        self.entries = chosen
+        self.audio = audio
+        self.frames = frames
+        self.past = past
+        self.seed = seed
+        self.generated: Mapping[str, Float[Tensor, "mels _"]] = {}
+        self.generated_share = 0.0
+        self._waves: dict[int, Float[Tensor, " samples"]] = {}
+        self._mels: dict[int, Float[Tensor, "mels frames"]] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, place: Place) -> Segment:
+        rng = np.random.default_rng([self.seed, place.epoch, place.clip])
+        wave, mel = self.wave(place.clip), self.mel(place.clip)
+        if rng.random() < self.generated_share:
+            mel = self.generated_mel(place.clip)
+        first = int(rng.integers(mel.shape[1] - self.frames + 1))
+        start, stop = first * self.audio.hop_length, (first + self.frames) * self.audio.hop_length
+        noise = torch.from_numpy(rng.uniform(-STEP / 2, STEP / 2, self.past + stop - start).astype(np.float32))
+        heard = torch.cat([wave.new_zeros(self.past), wave])[start : stop + self.past] + noise
+        return Segment(heard[self.past :], mel[:, first : first + self.frames], heard[: self.past])
+
+    def use_generated(self, mels: Mapping[str, Float[Tensor, "mels _"]], share: float) -> None:
+        """Take mels that a model made, by key, in the place of a share of the true ones."""
+        self.generated, self.generated_share = mels, share
+
+    def wave(self, clip: int) -> Float[Tensor, " samples"]:
+        """Give a clip's sound, of whole frames, with silence behind it if it is shorter than a segment."""
+        if clip not in self._waves:
+            wave = torch.from_numpy(decode_wave(read_member(self.folder, self.entries[clip], "flac")))
+            frames = max(len(wave) // self.audio.hop_length, self.frames)
+            missing = max(0, frames * self.audio.hop_length - len(wave))
+            self._waves[clip] = torch.nn.functional.pad(wave, (0, missing))[: frames * self.audio.hop_length]
+        return self._waves[clip]
+
+    def mel(self, clip: int) -> Float[Tensor, "mels frames"]:
+        """Give the mel of a clip's sound."""
+        if clip not in self._mels:
+            self._mels[clip] = log_mel(self.wave(clip)[None], self.audio)[0]
+        return self._mels[clip]
+
+    def generated_mel(self, clip: int) -> Float[Tensor, "mels frames"]:
+        """Give the mel that a model made of a clip, as long as the true one, which goes on where it ends."""
+        made, true = self.generated[self.entries[clip].key], self.mel(clip)
+        return torch.cat([made[:, : true.shape[1]], true[:, made.shape[1] :]], dim=1)
+
+
+def collate(segments: Sequence[Segment]) -> Segment:
+    """Stack segments."""
+    return Segment(*(torch.stack(parts) for parts in zip(*segments, strict=True)))
