@@ -63,7 +63,8 @@ def train(
     wanted = changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
     fabric = make_fabric(device, devices, wanted.train.precision)
     loss = vocoder_runs.train_vocoder(prepared, output, wanted, fabric)
-    print(f"{output}: best loss {loss:.4f}")  # noqa: T201
+    if fabric.is_global_zero:
+        print(f"{output}: best loss {loss:.4f}")  # noqa: T201
 
 
 @app.command()
@@ -99,4 +100,5 @@ def finetune(
         with counting("making mels") as progress:
             mels = vocoder_runs.mels_of(mels_of, prepared, start, wanted, fabric.device, progress)
     loss = vocoder_runs.finetune_vocoder(prepared, output, start, wanted, fabric, mels)
-    print(f"{output}: best loss {loss:.4f}")  # noqa: T201
+    if fabric.is_global_zero:
+        print(f"{output}: best loss {loss:.4f}")  # noqa: T201
