@@ -60,6 +60,13 @@ DetectorFile = Annotated[Path | None, typer.Option(help="YuNet's ONNX file; fetc
 RecognizerName = Annotated[
     str, typer.Option("--recognizer", help="jasper (the pack's own), whisper, whisper:SIZE or the folder of a run.")
 ]
+VocoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--vocoder",
+        help="griffin-lim, waveglow (the pack's own), hifigan or a WaveGlow's folder; by default the pack's choice.",
+    ),
+]
 Beam = Annotated[int, typer.Option(help="Texts that the beam search keeps; 0 reads greedily.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
 Epochs = Annotated[int | None, typer.Option(help="Times that each clip is seen.")]
