@@ -39,8 +39,8 @@ class Predictor(NamedTuple):
 
 def predictor(mel: Float[Tensor, "batch mels frames"], audio: AudioConfig, order: int) -> Predictor:
     """Find the best linear predictor of a sound of which only the log-mel is known."""
-    level = mel.double() - _filter_areas(audio).log()[:, None]
-    magnitude = (_between_bins(audio) @ level).exp()
+    level = mel.double() - _filter_areas(audio).log()[:, None].to(mel.device)
+    magnitude = (_between_bins(audio).to(mel.device) @ level).exp()
     correlation = torch.fft.irfft(magnitude.square(), n=audio.n_fft, dim=1)[:, : order + 1].transpose(1, 2)
     # A hop lies between the frame that is centred on its start and the next one.
     following = torch.cat([correlation[:, 1:], correlation[:, -1:]], dim=1)
