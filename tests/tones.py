@@ -27,6 +27,13 @@ def say(text: str, letters: str, start: float = 0.3) -> np.ndarray:
     return (wave + 1e-3 * np.random.default_rng(0).standard_normal(len(wave))).astype(np.float32)
 
 
+def sentence(letters: str, rng: np.random.Generator) -> str:
+    """Draw two or three words of one to three letters; without a space among the letters they make one."""
+    known = letters.replace(" ", "")
+    words = ["".join(rng.choice(list(known), rng.integers(1, 4))) for _ in range(rng.integers(2, 4))]
+    return (" " if " " in letters else "").join(words)
+
+
 def times(text: str, start: float = 0.3) -> list[tuple[float, float]]:
     """Give when each word is said."""
     step = LETTER + GAP

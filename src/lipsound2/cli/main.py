@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from lipsound2.cli import data, doctor, evaluation, imports, packs, reading, speaking, training, vocoders
+from lipsound2.cli import data, doctor, evaluation, imports, packs, reading, recognizers, speaking, training, vocoders
 from lipsound2.errors import LipSoundError
 from lipsound2.terminal import console, show_error
 
@@ -35,6 +35,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(vocoders.app, name="vocoder")
+app.add_typer(recognizers.app, name="recognizer")
 app.add_typer(imports.app, name="import")
 
 

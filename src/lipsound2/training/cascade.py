@@ -1,0 +1,120 @@
+"""Prepared clips and a pack -> the speech that the pack makes of their silent faces, to train a recogniser on.
+
+    generated/
+      generated.json      what was made of what; a folder begun otherwise is refused
+      train-00000.tar     sound and transcripts, as `lipsound2 prepare` keeps them, without pictures
+      index.jsonl         written last, and says that all is done
+
+Each clip is first a file of its own in `.staging`, so that a run that was stopped goes on where it was.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from lipsound2.atomic import atomic_path, write_text
+from lipsound2.data.sample import Sample, encode_wave
+from lipsound2.data.shards import INDEX_NAME, Entry, to_lines, write_shard
+from lipsound2.data.view import read_crops
+from lipsound2.errors import DataError
+from lipsound2.packs import find_pack
+from lipsound2.pipeline import Pipeline, load
+from lipsound2.training.speech import speech_entries
+from lipsound2.weights import WEIGHTS_NAME
+
+PLAN_NAME = "generated.json"
+STAGING_NAME = ".staging"
+SPLITS = ("train", "val")
+"""What is spoken: test clips are never trained on."""
+
+
+def generate_speech(
+    prepared: Path,
+    pack: Path | str,
+    output: Path,
+    speakers: Sequence[str] = (),
+    clips: int = 0,
+    vocoder: str | None = None,
+    device: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Run a pack freely over prepared clips, or go on where an earlier call was stopped.
+
+    Args:
+        prepared: What `lipsound2 prepare` wrote.
+        pack: A pack by name or folder, or a run's folder.
+        output: Folder for the speech.
+        speakers: Whose clips; empty takes all.
+        clips: Training clips, spread evenly; 0 takes all.
+        vocoder: By default the pack's own choice.
+        device: A torch device; by default the first GPU, else the CPU.
+        progress: Told how many of how many clips are done.
+
+    Raises:
+        DataError: `output` was begun with other clips or another pack.
+    """
+    entries = [
+        replace(entry, meta={**entry.meta, "split": split})
+        for split in SPLITS
+        for entry in speech_entries(prepared, split, speakers, clips)
+    ]
+    _check_plan(output, entries, pack, vocoder)
+    if (output / INDEX_NAME).exists():
+        return
+    pipeline = load(pack, vocoder, device)
+    for done, entry in enumerate(entries):
+        progress(done, len(entries))
+        staged = _staged(output, entry)
+        if not staged.exists():
+            with atomic_path(staged) as temporary:
+                temporary.write_bytes(speak_entry(pipeline, prepared, entry))
+    progress(len(entries), len(entries))
+    _finish(output, entries, pipeline.model.config.audio.sample_rate)
+
+
+def speak_entry(pipeline: Pipeline, prepared: Path, entry: Entry) -> bytes:
+    """Speak one prepared clip from its pictures alone, as FLAC."""
+    spoken = pipeline.speak_crops(read_crops(prepared, entry, pipeline.model.config.video.channels))
+    return encode_wave(spoken.wave, pipeline.model.config.audio.sample_rate)
+
+
+def _check_plan(output: Path, entries: list[Entry], pack: Path | str, vocoder: str | None) -> None:
+    found = find_pack(pack)
+    listing = to_lines([entry.meta for entry in entries])
+    plan = {
+        "clips": len(entries),
+        "clips_sha256": sha256(listing.encode()).hexdigest(),
+        "model_sha256": sha256((found.model_folder / WEIGHTS_NAME).read_bytes()).hexdigest(),
+        "vocoder": vocoder or found.info.vocoder,
+    }
+    text = json.dumps(plan, indent=2, sort_keys=True) + "\n"
+    path = output / PLAN_NAME
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise DataError(
+            f"{output} was begun with other clips or another pack", "choose another folder with -o or delete this one"
+        )
+
+
+def _staged(output: Path, entry: Entry) -> Path:
+    return output / STAGING_NAME / f"{entry.key}.flac"
+
+
+def _finish(output: Path, entries: list[Entry], sample_rate: int) -> None:
+    """Put the staged clips into one shard a split, then write the index."""
+    index: list[Entry] = []
+    for split in sorted({str(entry.meta["split"]) for entry in entries}):
+        chosen = [entry for entry in entries if entry.meta["split"] == split]
+        index += write_shard(output / f"{split}-00000.tar", (_sample(output, entry, sample_rate) for entry in chosen))
+    write_text(output / INDEX_NAME, to_lines(index))
+    shutil.rmtree(output / STAGING_NAME)
+
+
+def _sample(output: Path, entry: Entry, sample_rate: int) -> Sample:
+    meta = {**entry.meta, "sample_rate": sample_rate}
+    text = json.dumps(meta, ensure_ascii=False, sort_keys=True)
+    return Sample(entry.key, {"json": text.encode(), "flac": _staged(output, entry).read_bytes()}, meta)

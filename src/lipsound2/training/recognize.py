@@ -1,0 +1,103 @@
+"""Speech and transcripts -> a trained Jasper: the task of `lipsound2 recognizer train` and `finetune`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lipsound2.data.dataset import Place
+from lipsound2.recognizer import augment, ctc
+from lipsound2.recognizer.config import JasperConfig
+from lipsound2.recognizer.features import Features, features, log_power, normalize
+from lipsound2.recognizer.jasper import Jasper
+from lipsound2.text import error_rates
+from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, collate
+from lipsound2.training.task import Validation
+
+
+class Read(NamedTuple):
+    """What was said and read in a clip, and the loss a character."""
+
+    said: str
+    read: str
+    loss: float
+
+
+class JasperTask:
+    """Read what is said by CTC.
+
+    Args:
+        model: The network.
+        train: Training clips.
+        val: Validation clips by name, not augmented; the first are what the best checkpoint is chosen by.
+        settings: How features are varied.
+        batch_size: Of the validation.
+    """
+
+    name = "jasper"
+
+    def __init__(
+        self,
+        model: Jasper,
+        train: SpeechDataset,
+        val: dict[str, SpeechDataset],
+        settings: augment.SpeechAugmentConfig,
+        batch_size: int = 16,
+    ) -> None:
+        self.model = model
+        self.train = train
+        self.val = val
+        self.settings = settings
+        self.batch_size = batch_size
+
+    def config(self) -> JasperConfig:
+        """Give the model's configuration."""
+        return self.model.config
+
+    def collate(self, examples: Sequence[Utterance]) -> SpeechBatch:
+        """Pad and stack."""
+        return collate(examples)
+
+    def loss(
+        self, model: nn.Module, batch: SpeechBatch, epoch: float, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the CTC loss of varied features."""
+        posteriors = model(*self._features(batch, generator))
+        loss = ctc.ctc_loss(posteriors, batch.symbols, batch.symbol_lengths)
+        return loss, {"ctc": loss}
+
+    def validate(self, model: nn.Module, show: bool) -> Validation:
+        """Read greedily; the score is the word error rate, and among equal ones the loss."""
+        scalars: dict[str, float] = {}
+        scores = []
+        for name, data in self.val.items():
+            rows = [row for start in range(0, len(data), self.batch_size) for row in self._read(model, data, start)]
+            loss = sum(row.loss for row in rows) / len(rows)
+            wer, cer = error_rates((row.said, row.read) for row in rows)
+            scalars |= {f"WER {name}": wer, f"CER {name}": cer, f"loss {name}": loss}
+            scores.append(wer + 1e-5 * loss)
+        return Validation(scores[0], scalars)
+
+    def _features(self, batch: SpeechBatch, generator: torch.Generator) -> Features:
+        config = self.model.config.features
+        dither = torch.randn(batch.wave.shape, generator=generator).to(batch.wave)
+        values, lengths = log_power(batch.wave + config.dither * dither, batch.wave_lengths, config)
+        return augment.mask(
+            normalize(augment.blur(values, self.settings, generator), lengths), self.settings, generator
+        )
+
+    def _read(self, model: nn.Module, data: SpeechDataset, start: int) -> list[Read]:
+        places = range(start, min(start + self.batch_size, len(data)))
+        device = next(model.parameters()).device
+        whole = collate([data[Place(0, place)] for place in places])
+        batch = SpeechBatch(whole.keys, *(tensor.to(device) for tensor in whole[1:]))
+        posteriors = model(*features(batch.wave, batch.wave_lengths, self.model.config.features))
+        rows = []
+        for i, place in enumerate(places):
+            one = ctc.Posteriors(posteriors.values[i : i + 1], posteriors.lengths[i : i + 1])
+            loss = ctc.ctc_loss(one, batch.symbols[i : i + 1], batch.symbol_lengths[i : i + 1])
+            values = one.values[0, : int(one.lengths[0])].float().cpu().numpy()
+            symbols = ctc.collapse(ctc.best_path(values), data.alphabet.blank)
+            rows.append(Read(data.texts[place], data.alphabet.clean(data.alphabet.decode(symbols)), loss.item()))
+        return rows

@@ -1,0 +1,134 @@
+"""Prepared clips with transcripts -> a run folder: what `lipsound2 recognizer train` and `finetune` do.
+
+The run's folder `best` is a recogniser: configuration, weights, and a language model of the training
+transcripts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import lightning_fabric
+import torch
+
+from lipsound2.config import TrainConfig, read_config
+from lipsound2.packs import find_pack
+from lipsound2.recognizer.augment import SpeechAugmentConfig
+from lipsound2.recognizer.choose import find_recognizer
+from lipsound2.recognizer.config import PRESETS, JasperConfig, jasper_small
+from lipsound2.recognizer.jasper import Jasper
+from lipsound2.recognizer.ngram import train_ngram, write_arpa
+from lipsound2.recognizer.reader import LANGUAGE_NAME, load_jasper
+from lipsound2.text import Alphabet
+from lipsound2.training.loop import fit
+from lipsound2.training.recipe import keep_recipe
+from lipsound2.training.recognize import JasperTask
+from lipsound2.training.speech import SpeechDataset
+
+
+@dataclass(frozen=True)
+class RecognizerRecipe:
+    """All settings of a run apart from its data and devices.
+
+    Attributes:
+        model: The recogniser; fine-tuning keeps that of the one it starts from.
+        train: The loop.
+        augment: How speech is varied.
+        speakers: Whose clips are used; empty takes all.
+        clips: Training clips used of each folder, spread evenly; 0 takes all.
+        order: Words that the n-grams of the language model span.
+    """
+
+    model: JasperConfig = field(default_factory=jasper_small)
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            optimizer="novograd", betas=(0.95, 0.5), learning_rate=0.01, weight_decay=1e-3, warmup=100
+        )
+    )
+    augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    speakers: tuple[str, ...] = ()
+    clips: int = 0
+    order: int = 3
+
+
+def train_recipe(preset: str = "small") -> RecognizerRecipe:
+    """Give the default settings of training from nothing; presets are those of `recognizer.config.PRESETS`."""
+    return RecognizerRecipe(model=PRESETS[preset]())
+
+
+def finetune_recipe() -> RecognizerRecipe:
+    """Give the default settings of fine-tuning on generated speech."""
+    base = RecognizerRecipe()
+    return replace(base, train=replace(base.train, epochs=30, learning_rate=0.003, warmup=50))
+
+
+def read_recipe(path: Path) -> RecognizerRecipe:
+    """Read settings from JSON; what it leaves out keeps its default."""
+    return read_config(path, RecognizerRecipe)
+
+
+def train_recognizer(prepared: Path, run: Path, recipe: RecognizerRecipe, fabric: lightning_fabric.Fabric) -> float:
+    """Train a recogniser from nothing on real speech; a run that exists is resumed.
+
+    Returns:
+        The best word error rate on the validation clips, read greedily.
+    """
+    return _train({"real": prepared}, run, recipe, fabric, None)
+
+
+def finetune_recognizer(
+    prepared: Path,
+    generated: Path,
+    run: Path,
+    start: Path | str,
+    recipe: RecognizerRecipe,
+    fabric: lightning_fabric.Fabric,
+) -> float:
+    """Train a recogniser further, on generated and real speech together; a run that exists is resumed.
+
+    Args:
+        prepared: What `lipsound2 prepare` wrote.
+        generated: What `cascade.generate_speech` made of it.
+        run: Folder of the new run.
+        start: Folder of a recogniser, a run or a pack, or a pack by name.
+        recipe: Settings; its `model` is ignored.
+        fabric: Devices and precision.
+
+    Returns:
+        The best word error rate on the generated speech of the validation clips, read greedily.
+    """
+    folder = Path(start) if Path(start).is_dir() else find_pack(start).folder
+    model = load_jasper(find_recognizer(folder)).train()
+    return _train({"generated": generated, "real": prepared}, run, recipe, fabric, model)
+
+
+def _train(
+    folders: dict[str, Path],
+    run: Path,
+    recipe: RecognizerRecipe,
+    fabric: lightning_fabric.Fabric,
+    start: Jasper | None,
+) -> float:
+    recipe = replace(recipe, model=start.config if start else recipe.model)
+    train = _dataset(list(folders.values()), "train", recipe)
+    val = {name: _dataset([folder], "val", recipe) for name, folder in folders.items()}
+    fabric.launch()
+    torch.manual_seed(recipe.train.seed)
+    model = start or Jasper(recipe.model)
+    if fabric.is_global_zero:
+        keep_recipe(run, recipe)
+        write_arpa(run / "best" / LANGUAGE_NAME, train_ngram(train.sentences(), recipe.order))
+    return fit(JasperTask(model, train, val, recipe.augment, recipe.train.batch_size), recipe.train, run, fabric)
+
+
+def _dataset(folders: Sequence[Path], split: str, recipe: RecognizerRecipe) -> SpeechDataset:
+    return SpeechDataset(
+        folders,
+        split,
+        Alphabet(recipe.model.alphabet),
+        recipe.model.features.sample_rate,
+        augment=recipe.augment if split == "train" else None,
+        seed=recipe.train.seed,
+        speakers=recipe.speakers,
+        clips=recipe.clips,
+    )

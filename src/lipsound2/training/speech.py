@@ -1,0 +1,142 @@
+"""Prepared or generated clips with transcripts -> batches of sound and symbols."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lipsound2.data.dataset import Place, choose_entries
+from lipsound2.data.sample import decode_wave
+from lipsound2.data.shards import Entry, read_member
+from lipsound2.errors import DataError
+from lipsound2.recognizer.augment import SpeechAugmentConfig, Wave, add_noise, only_noise, vary_speed
+from lipsound2.text import Alphabet
+
+
+class Utterance(NamedTuple):
+    """One clip: its sound and what is said in it, as symbols."""
+
+    key: str
+    wave: Float[Tensor, " samples"]
+    symbols: Int[Tensor, " symbols"]
+
+
+class SpeechBatch(NamedTuple):
+    """Utterances padded to the longest; lengths say where the padding begins."""
+
+    keys: list[str]
+    wave: Float[Tensor, "batch samples"]
+    wave_lengths: Int[Tensor, " batch"]
+    symbols: Int[Tensor, "batch symbols"]
+    symbol_lengths: Int[Tensor, " batch"]
+
+
+class SpeechDataset(Dataset[Utterance]):
+    """Clips with transcripts of one split of one or more folders, real and generated ones alike.
+
+    Args:
+        folders: What `lipsound2 prepare` wrote, or generated speech.
+        split: `train`, `val` or `test`.
+        alphabet: Of the transcripts.
+        sample_rate: That the sound must have.
+        augment: How the sound is varied; None leaves it as it is.
+        seed: Of the augmentation, together with epoch and index.
+        speakers: Take only clips of these; empty takes all.
+        clips: Take only so many training clips of each folder, spread evenly; 0 takes all.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        split: str,
+        alphabet: Alphabet,
+        sample_rate: int,
+        augment: SpeechAugmentConfig | None = None,
+        seed: int = 0,
+        speakers: Sequence[str] = (),
+        clips: int = 0,
+    ) -> None:
+        self.alphabet = alphabet
+        self.augment = augment
+        self.seed = seed
+        self.places = [
+            (folder, entry) for folder in folders for entry in speech_entries(folder, split, speakers, clips)
+        ]
+        for folder, entry in self.places:
+            _check_rate(folder, entry, sample_rate)
+        self.texts = [alphabet.clean(str(entry.meta["transcript"])) for _, entry in self.places]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: Place) -> Utterance:
+        key, wave, text = self.places[place.clip][1].key, self.wave(place.clip), self.texts[place.clip]
+        if self.augment is not None:
+            rng = np.random.default_rng([self.seed, place.epoch, place.clip])
+            wave, text = _varied(wave, text, self.augment, rng)
+        symbols = torch.tensor(self.alphabet.encode(text), dtype=torch.long)
+        return Utterance(key, torch.from_numpy(wave), symbols)
+
+    def wave(self, index: int) -> Wave:
+        """Read a clip's sound."""
+        folder, entry = self.places[index]
+        return decode_wave(read_member(folder, entry, "flac"))
+
+    def sentences(self) -> list[list[str]]:
+        """Give the words of each clip."""
+        return [self.alphabet.words(text) for text in self.texts]
+
+
+def collate(utterances: Sequence[Utterance]) -> SpeechBatch:
+    """Pad utterances to the longest and stack them."""
+    keys, waves, symbols = zip(*utterances, strict=True)
+    pad = torch.nn.utils.rnn.pad_sequence
+    return SpeechBatch(
+        list(keys),
+        pad(list(waves), batch_first=True),
+        torch.tensor([len(wave) for wave in waves]),
+        pad(list(symbols), batch_first=True),
+        torch.tensor([len(text) for text in symbols]),
+    )
+
+
+def speech_entries(folder: Path, split: str, speakers: Sequence[str] = (), clips: int = 0) -> list[Entry]:
+    """List the clips of a split that have a transcript.
+
+    Args:
+        folder: What `lipsound2 prepare` wrote, or generated speech.
+        split: `train`, `val` or `test`, as in `choose_entries`.
+        speakers: Whose clips; empty takes all.
+        clips: How many training clips, spread evenly; 0 takes all.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = [entry for entry in choose_entries(folder, split, speakers) if entry.meta.get("transcript")]
+    if not found:
+        raise DataError(f"{folder} holds no clip of split {split!r} with a transcript", "prepare a corpus that has one")
+    if split != "train" or not 0 < clips < len(found):
+        return found
+    return [found[i * len(found) // clips] for i in range(clips)]
+
+
+def _check_rate(folder: Path, entry: Entry, sample_rate: int) -> None:
+    if entry.meta["sample_rate"] != sample_rate:
+        raise DataError(
+            f"{folder} holds sound of {entry.meta['sample_rate']} Hz, the recogniser takes {sample_rate} Hz",
+            "prepare clips for a recogniser, and take a pack, of that rate",
+        )
+
+
+def _varied(
+    wave: Wave, text: str, config: SpeechAugmentConfig, rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, " newsamples"], str]:
+    wave = vary_speed(wave, rng.uniform(1 - config.speed, 1 + config.speed))
+    if rng.random() < config.empty:
+        return only_noise(len(wave), rng), ""
+    return (add_noise(wave, config, rng) if rng.random() < config.noise else wave), text
