@@ -116,6 +116,22 @@ def test_prediction_takes_the_spectrum_off():
     assert (log_mel(wave, audio).mean(dim=2) - expected).std() > 0.7
 
 
+def test_no_mel_makes_the_prediction_blow_up():
+    """A made mel may say anything; the filter that follows from it must stay stable."""
+    audio, generator = AudioConfig(), torch.Generator().manual_seed(0)
+    wild = 14.5 * torch.rand(1, 80, 200, generator=generator) - 11.5
+    spike = torch.full((1, 80, 200), -11.5)
+    spike[:, 10, 50:100] = spike[:, 0] = 4.0
+    noise = torch.randn(1, 200 * 160, generator=generator)
+    for mel in (wild, spike):
+        by = predictor(mel, audio, 32)
+        wave = colour(noise, by)
+        assert wave.abs().max() < 1000
+        torch.testing.assert_close(
+            whiten(wave.double(), predictor(mel.double(), audio, 32))[0].std().item(), 1.0, atol=0.5, rtol=0
+        )
+
+
 @CONFIGS
 @pytest.mark.parametrize("frames", [1, 7])
 def test_sound_is_exactly_as_long_as_its_frames(config, frames):
