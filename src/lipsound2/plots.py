@@ -52,3 +52,63 @@ def speech(
     right.set(xlim=(0, stop), ylim=(0, stop))
     figure.colorbar(image, ax=right, label="attention")
     return figure
+
+
+def mels_beside(spectrograms: Mapping[str, Float[np.ndarray, "mels _"]]) -> Figure:
+    """Draw log-mel spectrograms beside each other on one scale; their lengths may differ."""
+    figure = Figure(figsize=(4.5 * len(spectrograms), 2.6), layout="constrained")
+    axes = figure.subplots(1, len(spectrograms), squeeze=False, sharex=True, sharey=True)[0]
+    low = min(float(mel.min()) for mel in spectrograms.values())
+    high = max(float(mel.max()) for mel in spectrograms.values())
+    for axis, (name, mel) in zip(axes, spectrograms.items(), strict=True):
+        image = axis.imshow(mel, origin="lower", aspect="auto", vmin=low, vmax=high, interpolation="none")
+        axis.set(title=name, xlabel="frame")
+    axes[0].set_ylabel("mel bin")
+    figure.colorbar(image, ax=list(axes), label="natural log")
+    return figure
+
+
+def waveforms(waves: Mapping[str, Float[np.ndarray, " _"]], sample_rate: int) -> Figure:
+    """Draw waves below each other on one scale."""
+    figure = Figure(figsize=(8, 1.6 * len(waves)), layout="constrained")
+    axes = figure.subplots(len(waves), squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axis, (name, wave) in zip(axes, waves.items(), strict=True):
+        axis.plot(np.arange(len(wave)) / sample_rate, wave, linewidth=0.4)
+        axis.set(title=name, ylabel="amplitude")
+    axes[-1].set_xlabel("seconds")
+    return figure
+
+
+def distributions(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
+    """Draw each figure of each group as a dot, with the group's quartiles."""
+    figure = Figure(figsize=(6, 0.9 + 0.5 * len(groups)), layout="constrained")
+    axis = figure.subplots()
+    for place, values in enumerate(groups.values()):
+        # Dots are spread by their number, not by chance, so that the picture is always the same.
+        heights = place + 0.32 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
+        axis.scatter(values, heights, s=9, alpha=0.6)
+        if values:
+            axis.plot(np.percentile(values, [25, 75]), [place, place], color="black", linewidth=1)
+            axis.plot(np.median(values), place, "|", color="black", markersize=14)
+    axis.set_yticks(range(len(groups)), list(groups))
+    axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_xlabel(label)
+    return figure
+
+
+def training(records: Sequence[Mapping[str, float]]) -> Figure:
+    """Draw the validation figures of a run over its epochs, each on its own scale."""
+    names = [name for name in dict.fromkeys(name for record in records for name in record) if name not in _COUNTERS]
+    figure = Figure(figsize=(4 * min(len(names), 3), 2.6 * -(-len(names) // 3)), layout="constrained")
+    axes = figure.subplots(-(-len(names) // 3), min(len(names), 3), squeeze=False).ravel()
+    for axis, name in zip(axes, names, strict=False):
+        known = [record for record in records if name in record]
+        axis.plot([record["epoch"] for record in known], [record[name] for record in known], marker=".")
+        axis.set(title=name, xlabel="epoch")
+    for axis in axes[len(names) :]:
+        axis.set_visible(False)
+    return figure
+
+
+_COUNTERS = ("epoch", "step", "score")
+"""What a line of `metrics.jsonl` holds besides figures to draw."""

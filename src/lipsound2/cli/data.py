@@ -22,6 +22,7 @@ def prepare(
     corpus: Annotated[Corpus, typer.Argument(help="Layout of the corpus.", show_default=False)],
     source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
     output: Output = Path("prepared"),
+    protocol: Annotated[str | None, typer.Option(help="Splits by name, such as grid-unseen.")] = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
     shard_size: Annotated[int, typer.Option(help="Clips a shard.")] = 100,
     max_mismatch: Annotated[float, typer.Option(help="Seconds by which sound and picture may differ.")] = 0.25,
@@ -35,11 +36,15 @@ def prepare(
     from lipsound2 import corpora, faces
     from lipsound2.data.prepare import PrepareConfig, SampleConfig
     from lipsound2.data.prepare import prepare as run
+    from lipsound2.evaluation.protocols import find_protocol
 
     make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
+    clips = corpora.READERS[corpus.value](source)
+    if protocol:
+        clips = find_protocol(protocol).assign(clips)
     with counting("preparing") as update:
-        summary = run(corpora.READERS[corpus.value](source), output, config, make, update)
+        summary = run(clips, output, config, make, update)
     print(f"{output}: {summary.samples} samples, {summary.failures} failures")  # noqa: T201
     if summary.failures:
         console.print(f"the reasons are in {output / 'failures.jsonl'}")

@@ -1,6 +1,7 @@
 """A pack and clips -> a report folder: what `lipsound2 evaluate` does.
 
     report/
+      report.html     all of it in one page, with sounds to play
       summary.json    settings, versions, and each metric's mean, interval and count, row by row
       summary.md      the same as tables
       clips.csv       a line a clip and row; a cell is empty where a figure is missing
@@ -17,7 +18,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,29 +32,30 @@ from jaxtyping import Float32
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig
-from lipsound2.data.sample import encode_wave, sample_key
-from lipsound2.errors import DataError, LipSoundError, StorageError
+from lipsound2.data.sample import encode_wave
+from lipsound2.errors import LipSoundError, StorageError
 from lipsound2.evaluation import words
-from lipsound2.evaluation.material import Item, Material, Source, open_material
+from lipsound2.evaluation.html import write_html
+from lipsound2.evaluation.material import Item, Material, Source, load_material, open_material
 from lipsound2.evaluation.metrics import UnmeasurableError
+from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.score import Scores, score
-from lipsound2.evaluation.sound import Sound, Wave
-from lipsound2.evaluation.summary import SUMMARY_NAME, ClipResult, Summary, summarize
-from lipsound2.evaluation.tables import write_tables
+from lipsound2.evaluation.sound import RATE, Sound, Wave
+from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, SUMMARY_NAME, TRUE, ClipResult, Summary, summarize
+from lipsound2.evaluation.tables import SOUNDS_NAME, sound_path, write_tables
 from lipsound2.faces import Detector, MtcnnDetector
 from lipsound2.packs import Pack, find_pack
 from lipsound2.pipeline import Pipeline, default_device, load
 from lipsound2.recognizer.recognizer import Recognizer
 from lipsound2.vocoder import GriffinLim
+from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.weights import WEIGHTS_NAME
 from lipsound2.workers import interrupts_held_back, settle
 
 STAGING_NAME = ".staging"
-SOUNDS_NAME = "sounds"
 FLOOR_CLIPS = 200
 """Training clips, spread evenly, of which the mean mel is taken."""
 
-PACK, CEILING, FLOOR, TRUE = "pack", "ceiling", "floor", "true"
 MelFrame = Float32[np.ndarray, " mels"]
 Progress = Callable[[int, int], None]
 
@@ -68,7 +70,6 @@ class Settings:
         vocoder: By default the pack's own choice.
         recognizers: That listen, by name; `auto` takes those at hand.
         device: A torch device; None takes the first GPU, else the CPU.
-        protocol: The protocol that these settings come from, if any.
     """
 
     pack: str
@@ -76,7 +77,6 @@ class Settings:
     vocoder: str | None = None
     recognizers: tuple[str, ...] = (words.AUTO,)
     device: str | None = None
-    protocol: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Job:
 
     Attributes:
         settings: What is evaluated.
-        vocoder: Of the pack's row.
+        vocoders: By name, as what they are asked for; the first is that of the pack's row.
         rows: In the order of the tables.
         judges: Recognisers by name.
         mean: The mean mel of the train split.
@@ -102,7 +102,7 @@ class Job:
     """
 
     settings: Settings
-    vocoder: str
+    vocoders: dict[str, str]
     rows: tuple[Row, ...]
     judges: tuple[str, ...]
     mean: MelFrame = field(compare=False)
@@ -141,6 +141,7 @@ def evaluate(
         progress(done, len(items))
     results = [ClipResult.read(_staged(output, index)) for index in range(len(items))]
     summary = summarize(results, {row.name: row.title for row in job.rows}, job.judges, _facts(job, found, note))
+    write_html(output, summary, results)
     write_tables(output, summary, results)
     shutil.rmtree(output / STAGING_NAME)
     return summary
@@ -149,21 +150,22 @@ def evaluate(
 def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], Detector]) -> tuple[Job, str]:
     pipeline = load(settings.pack, settings.vocoder, "cpu")
     vocoder = pipeline.vocoder.name
-    vocoders = dict.fromkeys([vocoder, GriffinLim.name, *(["waveglow"] if found.waveglow else [])])
+    vocoders = {vocoder: settings.vocoder or found.info.vocoder, GriffinLim.name: GriffinLim.name}
+    if found.waveglow:
+        vocoders.setdefault(WaveGlowVocoder.name, WaveGlowVocoder.name)
     mean, note = _mean_mel(settings.source, pipeline)
     rows = [Row(PACK, f"{found.info.name}, {vocoder}")]
     rows += [Row(f"{CEILING}-{name}", f"true mel, {name}") for name in vocoders]
     rows += [Row(FLOOR, f"mean mel, {vocoder}"), Row(TRUE, "true sound")]
-    judges = words.find_judges(settings.recognizers, found.recognizer)
-    return Job(settings, vocoder, tuple(rows), judges, mean, output, detector), note
+    protocol = settings.source.protocol
+    grammar = find_protocol(protocol).grammar if protocol else None
+    judges = words.find_judges(settings.recognizers, found.recognizer, grammar)
+    return Job(settings, vocoders, tuple(rows), judges, mean, output, detector), note
 
 
 def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
     """Give the mean log-mel frame of the train split, else that of the pack's own training data."""
-    try:
-        material = open_material(Source(source.data, source.corpus, "train", limit=FLOOR_CLIPS))
-    except DataError:
-        return pipeline.model.mel_mean[:, 0].numpy(), "the mean mel is the pack's own, since there is no train split"
+    material = load_material(replace(source, split="train", speakers=(), limit=FLOOR_CLIPS))
     audio = pipeline.model.config.audio
     mels = []
     for index in range(len(material.items)):
@@ -171,7 +173,7 @@ def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
         if not isinstance(wave, str):
             mels.append(log_mel(torch.from_numpy(wave)[None], audio)[0])
     if not mels:
-        return pipeline.model.mel_mean[:, 0].numpy(), "the mean mel is the pack's own, since no training clip is whole"
+        return pipeline.model.mel_mean[:, 0].numpy(), "the mean mel is the pack's own, since there is no train split"
     return torch.cat(mels, dim=1).mean(dim=1).numpy(), f"the mean mel is that of {len(mels)} training clips"
 
 
@@ -179,12 +181,12 @@ def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
     source = job.settings.source
     return {
         "pack": {"name": found.info.name, "version": found.info.version, "model_sha256": _digest(found)},
-        "vocoder": job.vocoder,
+        "vocoder": next(iter(job.vocoders)),
         "recognizers": list(job.judges),
         "data": source.data.resolve().name,
         "split": source.split,
         "speakers": list(source.speakers),
-        "protocol": job.settings.protocol,
+        "protocol": source.protocol,
         "floor": note,
     }
 
@@ -276,8 +278,11 @@ class Bench:
         self.job = job
         settings = job.settings
         self.material: Material = open_material(settings.source)
-        self.pipeline = load(settings.pack, job.vocoder, settings.device, job.detector())
-        self.pipelines = {name: self._pipeline(name) for name in self._vocoders()}
+        detector = job.detector()
+        self.pipelines = {
+            name: load(settings.pack, asked, settings.device, detector) for name, asked in job.vocoders.items()
+        }
+        self.pipeline = next(iter(self.pipelines.values()))
         packed, device = find_pack(settings.pack).recognizer, settings.device or default_device()
         self.judges: dict[str, Recognizer] = {name: words.load_judge(name, packed, device) for name in job.judges}
 
@@ -329,21 +334,13 @@ class Bench:
         return heard
 
     def _keep(self, row: Row, item: Item, sound: Sound) -> None:
-        with atomic_path(self.job.output / SOUNDS_NAME / row.name / f"{sample_key(item.id)}.flac") as temporary:
-            temporary.write_bytes(encode_wave(sound.wave, 16_000))
+        with atomic_path(sound_path(self.job.output, row.name, item.id)) as temporary:
+            temporary.write_bytes(encode_wave(sound.wave, RATE))
 
     @property
     def audio(self) -> AudioConfig:
         """Settings of the pack's mels."""
         return self.pipeline.model.config.audio
-
-    def _vocoders(self) -> list[str]:
-        return [row.name.removeprefix(f"{CEILING}-") for row in self.job.rows if row.name.startswith(CEILING)]
-
-    def _pipeline(self, vocoder: str) -> Pipeline:
-        if vocoder == self.pipeline.vocoder.name:
-            return self.pipeline
-        return load(self.job.settings.pack, vocoder, self.job.settings.device, self.pipeline.detector)
 
 
 def _caught(read: Callable[[], Wave]) -> Wave | str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from lipsound2 import corpora, media
 from lipsound2.corpora import Clip
@@ -10,6 +10,7 @@ from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_member
 from lipsound2.data.view import read_crops
 from lipsound2.errors import DataError, MediaError
+from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.sound import Wave, resample
 from lipsound2.pipeline import Pipeline
 
@@ -28,6 +29,7 @@ class Source:
         split: `train`, `val`, `test` or `all`.
         speakers: Whose clips; empty takes all.
         limit: Take only so many clips, spread evenly; 0 takes all.
+        protocol: That splits the clips, see `protocols.PROTOCOLS`; without one they keep their own splits.
     """
 
     data: Path
@@ -35,6 +37,7 @@ class Source:
     split: str = "test"
     speakers: tuple[str, ...] = ()
     limit: int = 0
+    protocol: str | None = None
 
     def takes(self, split: str, speaker: str) -> bool:
         """Whether a clip of this split and speaker is meant."""
@@ -49,6 +52,7 @@ class Item(NamedTuple):
     transcript: str | None
 
 
+@runtime_checkable
 class Material(Protocol):
     """Clips that can be heard and spoken.
 
@@ -73,6 +77,8 @@ class Prepared:
     def __init__(self, source: Source) -> None:
         self.folder = source.data
         found = [e for e in read_index(source.data) if source.takes(str(e.meta["split"]), str(e.meta["speaker"]))]
+        if source.protocol:
+            found = _of_protocol(found, source.protocol)
         self.entries: list[Entry] = _spread(found, source.limit)
         self.items = [
             Item(str(entry.meta["id"]), str(entry.meta["speaker"]), _text(entry.meta.get("transcript")))
@@ -97,7 +103,10 @@ class Videos:
     """Clips of a corpus or of a plain folder, spoken from the whole video as a user would."""
 
     def __init__(self, source: Source) -> None:
-        found = [clip for clip in corpora.READERS[source.corpus](source.data) if source.takes(clip.split, clip.speaker)]
+        clips = corpora.READERS[source.corpus](source.data)
+        if source.protocol:
+            clips = find_protocol(source.protocol).assign(clips)
+        found = [clip for clip in clips if source.takes(clip.split, clip.speaker)]
         self.clips: list[Clip] = _spread(found, source.limit)
         self.items = [Item(clip.id, clip.speaker, clip.transcript) for clip in self.clips]
 
@@ -114,19 +123,39 @@ class Videos:
         return pipeline.speak(self.clips[index].video).wave
 
 
+def load_material(source: Source) -> Material:
+    """Find the clips, if there are any."""
+    return Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+
+
 def open_material(source: Source) -> Material:
     """Find the clips.
 
     Raises:
         DataError: There are none.
     """
-    material: Material = Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+    material = load_material(source)
     if not material.items:
         speakers = f" of {', '.join(source.speakers)}" if source.speakers else ""
         raise DataError(
             f"{source.data} holds no clip of split {source.split!r}{speakers}", f"take all clips with --split {ALL}"
         )
     return material
+
+
+def _of_protocol(entries: list[Entry], name: str) -> list[Entry]:
+    """Keep the clips of a protocol, and see that they were prepared in its splits: none tested was trained on."""
+    protocol, kept = find_protocol(name), []
+    for entry in entries:
+        clip_id, own = str(entry.meta["id"]), str(entry.meta["split"])
+        wanted = protocol.split(clip_id, str(entry.meta["speaker"]), own)
+        if wanted and wanted != own:
+            raise DataError(
+                f"{clip_id} was prepared as {own}, the protocol {name} makes it {wanted}",
+                f"prepare and train with --protocol {name}",
+            )
+        kept += [entry] if wanted else []
+    return kept
 
 
 def _spread(things: list[T], limit: int) -> list[T]:

@@ -51,7 +51,7 @@ class Metric:
         package: The distribution that computes it.
         unit: Such as `dB`; none for plain numbers.
         digits: Decimals shown.
-        rises: Whether more is better.
+        rises: Whether more is better; None if neither is.
         weight: What clips are weighed by in the mean: nothing, `words` or `characters`.
     """
 
@@ -62,7 +62,7 @@ class Metric:
     package: str
     unit: str = ""
     digits: int = 3
-    rises: bool = True
+    rises: bool | None = True
     weight: str = ""
 
     def compensated(self) -> "Metric":
@@ -295,7 +295,7 @@ METERS: tuple[Meter, ...] = (
         refers=False,
         module="speechmos",
     ),
-    Meter((Metric("length_ratio", "length ratio", "time", _LENGTH, "lipsound2"),), length, compares=False),
-    Meter((Metric("lag_ms", "lag", "time", _LAG, "scipy", "ms", 1),), lag),
+    Meter((Metric("length_ratio", "length ratio", "time", _LENGTH, "lipsound2", rises=None),), length, compares=False),
+    Meter((Metric("lag_ms", "lag", "time", _LAG, "scipy", "ms", 1, None),), lag),
 )
 """All metrics that need no recogniser."""

@@ -122,7 +122,7 @@ def find_lag(true: Sound, made: Sound, limit: float = 0.1) -> int:
     return int(lags[near][np.argmax(correlation[near])]) * (RATE // 1000)
 
 
-def resample(wave: Wave, source: int, target: int) -> Wave:
+def resample(wave: Wave, source: int, target: int) -> Float32[np.ndarray, " resampled"]:
     """Resample by a polyphase filter."""
     if source == target:
         return wave

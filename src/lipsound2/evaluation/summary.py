@@ -15,6 +15,8 @@ from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.statistics import estimate
 
 SUMMARY_NAME = "summary.json"
+PACK, CEILING, FLOOR, TRUE = "pack", "ceiling", "floor", "true"
+"""Names of the rows; that of a ceiling is followed by its vocoder."""
 
 
 @dataclass
@@ -110,7 +112,7 @@ def summarize(
     metrics = all_metrics(judges)
     figures = {row: {metric.name: _figure(results, row, metric) for metric in metrics} for row in titles}
     seconds = sum(result.seconds or 0 for result in results)
-    failed = sum(not result.rows["pack"].figures for result in results)
+    failed = sum(not result.rows[PACK].figures for result in results)
     return Summary(facts, len(results), failed, seconds, _versions(metrics), metrics, dict(titles), figures)
 
 

@@ -3,13 +3,20 @@
 import csv
 import io
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lipsound2.atomic import write_text
+from lipsound2.data.sample import sample_key
+from lipsound2.errors import DataError
 from lipsound2.evaluation.metrics import SECTIONS, Metric
-from lipsound2.evaluation.summary import ClipResult, Figure, Summary, write_summary
+from lipsound2.evaluation.protocols import find_protocol
+from lipsound2.evaluation.score import Scores
+from lipsound2.evaluation.summary import CEILING, PACK, ClipResult, Figure, Summary, write_summary
 
 CLIPS_NAME, MISSING_NAME, MARKDOWN_NAME = "clips.csv", "missing.csv", "summary.md"
+SOUNDS_NAME = "sounds"
+_HEARD = "heard by "
 
 
 def write_tables(folder: Path, summary: Summary, results: Sequence[ClipResult]) -> None:
@@ -20,6 +27,33 @@ def write_tables(folder: Path, summary: Summary, results: Sequence[ClipResult]) 
     write_summary(folder, summary)
 
 
+def read_results(folder: Path, summary: Summary) -> list[ClipResult]:
+    """Read the clips of a report.
+
+    Raises:
+        DataError: They are not there or damaged.
+    """
+    results: dict[str, ClipResult] = {}
+    names = [metric.name for metric in summary.metrics]
+    try:
+        for line in _read_csv(folder / CLIPS_NAME):
+            seconds = float(line["seconds"]) if line["seconds"] else None
+            result = results.setdefault(line["clip"], ClipResult(line["clip"], line["speaker"], seconds, line["said"]))
+            result.rows[line["row"]] = Scores({name: float(line[name]) for name in names if line[name]})
+            heard = {name: text for name, text in line.items() if name.startswith(_HEARD)}
+            result.heard[line["row"]] = {name.removeprefix(_HEARD): text for name, text in heard.items()}
+        for line in _read_csv(folder / MISSING_NAME):
+            results[line["clip"]].rows[line["row"]].missing[line["metric"]] = line["reason"]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"the tables of {folder} are damaged: {error}", "evaluate again") from error
+    return list(results.values())
+
+
+def sound_path(folder: Path, row: str, clip_id: str) -> Path:
+    """Say where a sound of a clip is kept."""
+    return folder / SOUNDS_NAME / row / f"{sample_key(clip_id)}.flac"
+
+
 def sections(summary: Summary) -> dict[str, list[Metric]]:
     """Sort the metrics by the title of their table."""
     sorted_ = {title: [m for m in summary.metrics if m.section == name] for name, title in SECTIONS.items()}
@@ -27,9 +61,8 @@ def sections(summary: Summary) -> dict[str, list[Metric]]:
 
 
 def label(metric: Metric) -> str:
-    """Name a metric with its unit and the direction that is better."""
-    unit = f" [{metric.unit}]" if metric.unit else ""
-    return f"{metric.label}{unit}"
+    """Name a metric with its unit."""
+    return f"{metric.label} [{metric.unit}]" if metric.unit else metric.label
 
 
 def cell(figure: Figure, metric: Metric, clips: int) -> str:
@@ -72,19 +105,71 @@ def markdown(summary: Summary) -> str:
             cells = [cell(summary.figures[row][metric.name], metric, summary.clips) for row in titles]
             lines.append(f"| {label(metric)} | {' | '.join(cells)} |")
         lines.append("")
+    lines += _published(summary)
     lines += [f"- {line}" for line in missing_lines(summary)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def published_table(summary: Summary) -> tuple[str, list[list[str]]]:
+    """Set what others published for the protocol beside our own; the first row holds the column titles.
+
+    Returns:
+        A note, and the rows; none without a protocol.
+    """
+    name = summary.facts["protocol"]
+    if not name:
+        return "", []
+    protocol = find_protocol(str(name))
+    table = [["System", "STOI", "ESTOI", "PESQ", "WER %", "CER %", "Source"]]
+    shown = {row: title for row, title in summary.titles.items() if row.startswith((PACK, CEILING))}
+    table += [[f"**{title}**", *_ours(summary, row), "this report"] for row, title in shown.items()]
+    for other in protocol.published:
+        figures = (other.stoi, other.estoi, other.pesq, other.wer, other.cer)
+        source = {"own": "its own publication", "quoted": "quoted in another publication"}[other.source]
+        table.append([other.system, *("" if figure is None else f"{figure:g}" for figure in figures), source])
+    return protocol.note, table
+
+
+def _ours(summary: Summary, row: str) -> list[str]:
+    """Give a row's figures in the order of the published ones; all three PESQ, and every recogniser."""
+    cells = []
+    for pattern in ("stoi", "estoi", "pesq_*", "wer_*", "cer_*"):
+        found = [metric for metric in summary.metrics if fnmatch(metric.name, pattern)]
+        means = [(metric, summary.figures[row][metric.name].mean) for metric in found]
+        several = len(means) > 1
+        shown = [
+            f"{mean:.{metric.digits}f}" + (f" ({_short(metric)})" if several else "")
+            for metric, mean in means
+            if mean is not None
+        ]
+        cells.append(", ".join(shown))
+    return cells
+
+
+def _short(metric: Metric) -> str:
+    return metric.label.removeprefix("PESQ ").removeprefix("WER by ").removeprefix("CER by ")
+
+
+def _published(summary: Summary) -> list[str]:
+    note, table = published_table(summary)
+    if not table:
+        return []
+    first, *rest = (f"| {' | '.join(row)} |" for row in table)
+    return [f"Beside published figures. {note}".rstrip(), "", first, "|---" * len(table[0]) + "|", *rest, ""]
 
 
 def _clip_rows(summary: Summary, results: Sequence[ClipResult]) -> list[list[str]]:
     names = [metric.name for metric in summary.metrics]
     judges = sorted({judge for result in results for heard in result.heard.values() for judge in heard})
-    table = [["clip", "speaker", "row", *names, "missing", "said", *(f"heard by {judge}" for judge in judges)]]
+    table = [
+        ["clip", "speaker", "seconds", "row", *names, "missing", "said", *(f"{_HEARD}{judge}" for judge in judges)]
+    ]
     for result in results:
         for row, scores in result.rows.items():
             figures = [repr(scores.figures[name]) if name in scores.figures else "" for name in names]
             heard = [result.heard[row].get(judge, "") for judge in judges]
-            table.append([result.id, result.speaker, row, *figures, str(len(scores.missing)), result.said, *heard])
+            known = [result.id, result.speaker, "" if result.seconds is None else repr(result.seconds), row]
+            table.append([*known, *figures, str(len(scores.missing)), result.said, *heard])
     return table
 
 
@@ -94,6 +179,11 @@ def _missing_rows(results: Sequence[ClipResult]) -> list[list[str]]:
         for row, scores in result.rows.items():
             table += [[result.id, row, name, reason] for name, reason in scores.missing.items()]
     return table
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _csv(table: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from lipsound2.evaluation.metrics import Metric, UnmeasurableError
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.sound import RATE, Sound
+from lipsound2.evaluation.sphinx import SphinxRecognizer
 from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.reader import JasperRecognizer
 from lipsound2.recognizer.recognizer import Recognizer, read_wave
@@ -29,20 +30,26 @@ def metrics(judge: str) -> tuple[Metric, Metric]:
     )
 
 
-def find_judges(wanted: tuple[str, ...], packed: Path | None) -> tuple[str, ...]:
-    """Name the recognisers that listen; `auto` stands for the pack's own and PocketSphinx, if they are there."""
+def find_judges(wanted: tuple[str, ...], packed: Path | None, grammar: str | None = None) -> tuple[str, ...]:
+    """Name the recognisers that listen.
+
+    `auto` stands for the pack's own, if it has one, and PocketSphinx, if it is installed and a grammar
+    is known; without one it understands too little even of the true sound.
+    """
     names: list[str] = []
     for name in wanted:
-        if name == AUTO:
-            names += [JasperRecognizer.name] if packed else []
-        else:
+        if name != AUTO:
             names.append(name)
+            continue
+        names += [JasperRecognizer.name] if packed else []
+        names += [f"{SphinxRecognizer.name}:{grammar}"] if grammar and SphinxRecognizer.installed() else []
     return tuple(dict.fromkeys(names))
 
 
 def load_judge(name: str, packed: Path | None, device: str) -> Recognizer:
-    """Load a recogniser by the name that a user gave."""
-    return choose(name, packed, device)
+    """Load a recogniser by the name that a user gave: `pocketsphinx`, `pocketsphinx:GRAMMAR`, or as in `choose`."""
+    kind, _, grammar = name.partition(":")
+    return SphinxRecognizer(grammar) if kind == SphinxRecognizer.name else choose(name, packed, device)
 
 
 def listen(judge: Recognizer, sound: Sound | str, transcript: str | None) -> str:

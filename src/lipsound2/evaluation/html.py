@@ -1,0 +1,201 @@
+"""A report folder -> one HTML file that shows and plays everything and needs nothing else."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+from matplotlib.figure import Figure
+
+from lipsound2 import plots
+from lipsound2.atomic import write_text
+from lipsound2.evaluation.metrics import Metric
+from lipsound2.evaluation.sound import Sound
+from lipsound2.evaluation.summary import CEILING, PACK, TRUE, ClipResult, Summary
+from lipsound2.evaluation.tables import cell, headline, label, missing_lines, published_table, sections, sound_path
+
+HTML_NAME = "report.html"
+RANKED_BY = "estoi"
+"""Metric by which the best, the median and the worst clip are chosen."""
+
+DRAWN = ("stoi", "estoi", "pesq_wb_16k", "mcd", "dnsmos_ovrl")
+"""Metrics whose distributions are drawn, besides the word error rates."""
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
+td small { opacity: .7; white-space: nowrap; display: block; }
+.wide { overflow-x: auto; }
+img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
+figure { margin: 0 0 1rem; }
+.players { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 1rem; }
+.players audio { width: 100%; }
+section.clip { border-top: 2px solid var(--line); padding-top: .5rem; margin-top: 1.5rem; }
+code { background: var(--soft); padding: .1rem .3rem; border-radius: 3px; }
+"""
+
+
+def write_html(folder: Path, summary: Summary, results: Sequence[ClipResult]) -> None:
+    """Write the report; its sounds lie in the folder already."""
+    title = f"{summary.titles[PACK]}: {headline(summary)}"
+    parts = [
+        f"<h1>{escape(summary.titles[PACK])}</h1>",
+        f"<p>{escape(headline(summary))}. {escape(_context(summary))}</p>",
+        "<p>Means over clips with bootstrap 95 % intervals. A figure that is missing for some clips says so.</p>",
+        *(_section(summary, name, metrics) for name, metrics in sections(summary).items()),
+        _published(summary),
+        _missing(summary),
+        "<h2>Distributions</h2>",
+        *_distributions(summary, results),
+        *_clips(folder, summary, results),
+        _methods(summary),
+    ]
+    page = (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{_joined(parts)}\n</body>\n</html>\n"
+    )
+    write_text(folder / HTML_NAME, page)
+
+
+def ranked(results: Sequence[ClipResult]) -> dict[str, ClipResult]:
+    """Choose the best, the median and the worst clip of the pack; fewer where there are fewer clips."""
+    known = [result for result in results if RANKED_BY in result.rows[PACK].figures]
+    known.sort(key=lambda result: (-result.rows[PACK].figures[RANKED_BY], result.id))
+    places = {"Best": 0, "Median": len(known) // 2, "Worst": len(known) - 1}
+    chosen: dict[str, ClipResult] = {}
+    for name, place in places.items():
+        if known and known[place] not in chosen.values():
+            chosen[name] = known[place]
+    return chosen
+
+
+def _context(summary: Summary) -> str:
+    facts = summary.facts
+    protocol = f"Protocol {facts['protocol']}. " if facts["protocol"] else ""
+    pack = facts["pack"]
+    digest = f"Weights {pack['model_sha256'][:12]}. " if isinstance(pack, dict) else ""
+    return f"{protocol}{digest}Floor: {facts['floor']}."
+
+
+def _section(summary: Summary, title: str, metrics: Sequence[Metric]) -> str:
+    rows = [[label(metric), *(_cell(summary, row, metric) for row in summary.titles)] for metric in metrics]
+    return f"<h2>{escape(title)}</h2>" + _table([title, *summary.titles.values()], rows)
+
+
+def _cell(summary: Summary, row: str, metric: Metric) -> str:
+    """Show the mean large and the rest small; the text is already HTML."""
+    shown = escape(cell(summary.figures[row][metric.name], metric, summary.clips))
+    mean, _, rest = shown.partition(" (")
+    return f"{mean}<small>({rest}</small>" if rest else shown
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table; head and first cells are plain text, other cells HTML."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{text}</td>' for text in rest)}</tr>" for first, *rest in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _published(summary: Summary) -> str:
+    note, table = published_table(summary)
+    if not table:
+        return ""
+    rows = [[first.strip("*"), *(escape(text) for text in rest)] for first, *rest in table[1:]]
+    return f"<h2>Beside published figures</h2><p>{escape(note)}</p>{_table(table[0], rows)}"
+
+
+def _missing(summary: Summary) -> str:
+    lines = missing_lines(summary)
+    if not lines:
+        return "<p>No figure is missing.</p>"
+    return "<h2>Missing figures</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _distributions(summary: Summary, results: Sequence[ClipResult]) -> list[str]:
+    figures = []
+    for metric in summary.metrics:
+        if metric.name not in DRAWN and not metric.name.startswith("wer_"):
+            continue
+        groups = {
+            title: [r.rows[row].figures[metric.name] for r in results if metric.name in r.rows[row].figures]
+            for row, title in summary.titles.items()
+            if row != TRUE or metric.section in ("alone", "words")
+        }
+        if any(groups.values()):
+            figures.append(_figure(plots.distributions(groups, label(metric)), f"{metric.label} of each clip"))
+    return figures
+
+
+def _clips(folder: Path, summary: Summary, results: Sequence[ClipResult]) -> list[str]:
+    chosen = ranked(results)
+    parts = [f"<h2>Clips</h2><p>Chosen by {RANKED_BY.upper()} of the pack.</p>"] if chosen else []
+    return parts + [_clip(folder, summary, place, result) for place, result in chosen.items()]
+
+
+def _clip(folder: Path, summary: Summary, place: str, result: ClipResult) -> str:
+    rows = [TRUE, PACK, *(row for row in summary.titles if row.startswith(CEILING))]
+    paths = {row: sound_path(folder, row, result.id) for row in rows}
+    players = "".join(
+        _player(path, summary.titles[row], result.heard[row]) for row, path in paths.items() if path.is_file()
+    )
+    mels = {summary.titles[row]: _mel(paths[row]) for row in (TRUE, PACK)}
+    scores = result.rows[PACK].figures
+    figures = ", ".join(
+        f"{metric.label} {scores[metric.name]:.{metric.digits}f}"
+        for metric in summary.metrics
+        if metric.section in ("main", "words") and metric.name in scores
+    )
+    said = f"<p>Said: <q>{escape(result.said)}</q></p>" if result.said else ""
+    return (
+        f'<section class="clip"><h3>{place}: {escape(result.id)}</h3><p>{escape(figures)}</p>{said}'
+        f'<div class="players">{players}</div>{_figure(plots.mels_beside(mels), f"mels of {result.id}")}</section>'
+    )
+
+
+def _player(path: Path, title: str, heard: dict[str, str]) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    words = "".join(f"{escape(judge)} heard: <q>{escape(text)}</q><br>" for judge, text in heard.items())
+    sound = f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
+    return f"<div>{escape(title)}{sound}<small>{words}</small></div>"
+
+
+def _mel(path: Path) -> Float32[np.ndarray, "mels frames"]:
+    wave, rate = soundfile.read(path, dtype="float32")
+    return Sound(wave, rate).mel
+
+
+def _figure(figure: Figure, text: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _methods(summary: Summary) -> str:
+    rows = [
+        [
+            metric.label,
+            f"<code>{metric.name}</code>",
+            escape(metric.setting),
+            escape(f"{metric.package} {summary.versions[metric.package]}"),
+            {True: "more", False: "less", None: ""}[metric.rises],
+        ]
+        for metric in summary.metrics
+        if not metric.name.endswith("_lag")
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
+    table = _table(["Metric", "name", "setting", "computed by", "better is"], rows)
+    return f"<h2>How it was measured</h2>{table}<p>{escape(versions)}</p>"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "\n".join(part for part in parts if part)
