@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 from lipsound2 import media
 from lipsound2.cli import app
 from lipsound2.errors import ConfigError, LipSoundError, MediaError, StorageError
+from lipsound2.packs import PackInfo, find_pack, write_pack
 from lipsound2.reading import read_sound
+from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.reader import save_recognizer
 from lipsound2.speaking import Job, Options, speak_all
@@ -154,9 +156,12 @@ def test_speak_with_text_asks_for_a_recogniser(pack, video, tmp_path):
         )
 
 
-def test_an_archive_of_nemo_becomes_a_recogniser(video, tmp_path):
+def test_an_archive_of_nemo_becomes_a_recogniser(run, video, tmp_path):
     path = archive(tmp_path / "model.nemo", settings(make.JASPER), weights(make.JASPER, 0))
     done = CliRunner().invoke(app, ["import", "jasper", str(path), "-o", str(tmp_path / "in")], catch_exceptions=False)
     assert done.stdout == f"{tmp_path / 'in'}\n"
     command = ["read", str(video), "--sound", "--recognizer", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
     assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    info = PackInfo("mine", "1", "CC-BY-4.0", "nothing")
+    made = write_pack({"model": run, "recognizer": tmp_path / "in"}, tmp_path / "mine", info, "# Mine\n")
+    assert choose("jasper", find_pack(made.folder).recognizer).alphabet.characters == make.LABELS

@@ -123,6 +123,7 @@ def test_clips_that_cannot_be_learned_are_refused(tmp_path):
             )
     some = SpeechDataset([prepared, prepared], "train", Alphabet("abc "), 16_000, clips=3)
     assert len(some) == 6
+    assert len(some.sentences()) == 3, "a language model counts a sentence once"
 
 
 def test_augmentation_does_what_it_says():

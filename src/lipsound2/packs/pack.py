@@ -147,7 +147,8 @@ def write_pack(
     """Make a pack of the best models of training runs.
 
     Args:
-        runs: Run folders by the name of the part that is made of them: `model`, `waveglow`, `recognizer`.
+        runs: Folders of runs, or of imported models, by the part that is made of them: `model`, `waveglow`,
+            `recognizer`.
         target: Folder of the pack.
         info: What `pack.json` says.
         card: The model card in Markdown.
@@ -158,9 +159,9 @@ def write_pack(
         raise CheckpointError(f"{target} exists", "replace it with --force")
     with atomic_path(target) as folder:
         for part, run in runs.items():
-            best = run / "best"
+            best = run / "best" if (run / "best").is_dir() else run
             if not (best / WEIGHTS_NAME).is_file():
-                raise CheckpointError(f"{run} holds no best model", "train it for at least one epoch")
+                raise CheckpointError(f"{run} holds no model", "train it for at least one epoch")
             shutil.copytree(best, folder / part)
             save_weights(folder / part / WEIGHTS_NAME, load_weights(best / WEIGHTS_NAME), dtype)
         write_text(folder / INFO_NAME, to_json(info))

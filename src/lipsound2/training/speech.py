@@ -88,8 +88,9 @@ class SpeechDataset(Dataset[Utterance]):
         return decode_wave(read_member(folder, entry, "flac"))
 
     def sentences(self) -> list[list[str]]:
-        """Give the words of each clip."""
-        return [self.alphabet.words(text) for text in self.texts]
+        """Give the words of each clip, once for its real and its generated sound."""
+        texts = {entry.key: text for (_, entry), text in zip(self.places, self.texts, strict=True)}
+        return [self.alphabet.words(text) for text in texts.values()]
 
 
 def collate(utterances: Sequence[Utterance]) -> SpeechBatch:
