@@ -15,7 +15,7 @@ LAYERS = [
     {"faces", "audio", "corpora", "subtitles", "importers.torch_pickle", "importers.pickle_data"},
     {"model", "vocoder", "recognizer", "data", "simulate"},
     {"packs"},
-    {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking"},
+    {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking", "drawing"},
     {"reading"},
     {"cli", "web", "__main__"},
 ]

@@ -50,6 +50,7 @@ class Speech:
         source: The video.
         wave: Samples in [-1, 1], exactly as long as the video.
         mel: Log-mel; silence where no face was seen.
+        before: The same before the postnet.
         windows: What the model said window by window, with `start` in frames of the video.
         gaps: Stretches (from, to) in seconds without a face.
         audio: Settings of mel and wave.
@@ -60,6 +61,7 @@ class Speech:
     source: Path
     wave: Float32[np.ndarray, " samples"]
     mel: Float32[np.ndarray, "mels frames"]
+    before: Float32[np.ndarray, "mels frames"]
     windows: list[Window]
     gaps: list[tuple[float, float]]
     audio: AudioConfig
@@ -217,18 +219,20 @@ class Pipeline:
         fps, audio = config.video.fps, config.audio
         device = next(self.model.parameters()).device
         mel = torch.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor))
+        before = mel.clone()
         windows: list[Window] = []
         stream = media.stream_frames(source, fps)
         for track in tracks:
             spoken = generate(self.model, self._views(stream, track, device, frames, report), len(track))
             first = audio.mel_frames(track.start, fps)
-            mel[:, first : first + spoken.mel.shape[1]] = spoken.mel[:, : mel.shape[1] - first].cpu()
+            for whole, part in ((mel, spoken.mel), (before, spoken.before)):
+                whole[:, first : first + part.shape[1]] = part[:, : whole.shape[1] - first].cpu()
             windows += [window._replace(start=window.start + track.start) for window in spoken.windows]
         report("making sound", 0.0)
         wave = self.vocode(mel.to(device))
         report("making sound", 1.0)
         wave = np.pad(wave, (0, max(0, frames * audio.sample_rate // fps - len(wave))))
-        return Speech(source, wave, mel.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
+        return Speech(source, wave, mel.numpy(), before.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
 
     def _views(
         self,

@@ -1,4 +1,4 @@
-"""`lipsound2 evaluate`."""
+"""`lipsound2 evaluate`, `compare` and `plot`."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,7 @@ from lipsound2.cli.options import (
     Force,
     Output,
     exit_with,
+    make_detector,
     yunet_file,
 )
 from lipsound2.terminal import console, counting
@@ -50,9 +51,6 @@ def evaluate(
     """Measure a pack: speak silent clips and compare with their own sound. A second call goes on."""
     from functools import partial
 
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from lipsound2 import faces
     from lipsound2.evaluation import evaluate as evaluation
     from lipsound2.evaluation.material import Source
@@ -68,9 +66,58 @@ def evaluate(
     make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
     with counting("evaluating") as update:
         summary = evaluation.evaluate(settings, output, workers, force, make, update)
-    if sys.stdout.isatty():
-        Console().print(Markdown(markdown(summary)))
-    else:
-        print(markdown(summary), end="")  # noqa: T201
+    _print(markdown(summary))
     console.print(f"the report is in {output}")
     exit_with(summary.failed, summary.clips, "clips")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A report's folder: A.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Another report on the same clips: B.", show_default=False)],
+    row: Annotated[str, typer.Option(help="Row to compare: pack, floor, ceiling-griffin-lim, ...")] = "pack",
+) -> None:
+    """Say by how much two reports differ on the same clips, with intervals of the paired differences."""
+    from lipsound2.evaluation import compare as comparison
+
+    _print(comparison.markdown(comparison.compare(first, second, row), comparison.titles(first, second, row)))
+
+
+def plot(
+    sources: Annotated[list[Path], typer.Argument(help="Videos, and folders of training runs.", show_default=False)],
+    output: Output = Path("plots"),
+    pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
+    face: Annotated[str, typer.Option(help="Whose lips: largest, left, right or a number.")] = "largest",
+    vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
+    device: Device = "auto",
+    detector: DetectorOption = DetectorName.mtcnn,
+    detector_file: DetectorFile = None,
+    force: Force = False,
+) -> None:
+    """Draw mels, alignment and waves of videos, and the training curves of runs."""
+    from lipsound2 import drawing, pipeline
+
+    runs = [source for source in sources if drawing.is_run(source)]
+    videos = [source for source in sources if source not in runs]
+    for run in runs:
+        _show(drawing.draw_run(run, output, force))
+    if videos:
+        chosen = None if device == "auto" else device
+        loaded = pipeline.load(pack, vocoder, chosen, make_detector(detector, detector_file))
+        for video in videos:
+            _show(drawing.draw_video(loaded, video, face, output, force))
+
+
+def _show(paths: list[Path]) -> None:
+    for path in paths:
+        print(path)  # noqa: T201
+
+
+def _print(text: str) -> None:
+    """Print Markdown, laid out if someone is looking."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    if sys.stdout.isatty():
+        Console().print(Markdown(text))
+    else:
+        print(text, end="")  # noqa: T201

@@ -29,6 +29,8 @@ for command in (
     training.pretrain,
     training.finetune,
     evaluation.evaluate,
+    evaluation.compare,
+    evaluation.plot,
     packs.pack,
     packs.packs,
     doctor.doctor,

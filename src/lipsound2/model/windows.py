@@ -31,10 +31,12 @@ class Generation(NamedTuple):
     Attributes:
         mel: Log-mel after the postnet, exactly as long as the video.
         windows: What it was put together from.
+        before: The same mel before the postnet.
     """
 
     mel: Float[Tensor, "mels frames"]
     windows: list[Window]
+    before: Float[Tensor, "mels frames"]
 
 
 @torch.inference_mode()
@@ -48,11 +50,12 @@ def generate(model: LipSound2, views: Iterable[UInt8[Tensor, "channels size size
     """
     config = model.config
     size = min(config.window, frames)
-    windows = []
+    windows, befores = [], []
     for start, video in _windows(views, window_starts(frames, size, min(config.overlap, size - 1)), size):
         predicted = model(video[None], torch.tensor([size], device=video.device))
         windows.append(Window(start, predicted.after[0].float(), predicted.alignment[0].float()))
-    return Generation(cross_fade(windows, frames, config), windows)
+        befores.append(windows[-1]._replace(mel=predicted.before[0].float()))
+    return Generation(cross_fade(windows, frames, config), windows, cross_fade(befores, frames, config))
 
 
 def window_starts(frames: int, size: int, overlap: int) -> list[int]:
