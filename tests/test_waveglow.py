@@ -334,6 +334,7 @@ def test_the_small_preset_makes_sound_at_16_khz():
         ({"kernel": 2}, "an odd kernel"),
         ({"lead": 7}, "the lead of 7 steps"),
         ({"early_size": 3}, "even number of channels"),
+        ({"prediction": 17}, "a prediction of order 17"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong, message):

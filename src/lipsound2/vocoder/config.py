@@ -52,6 +52,8 @@ class WaveGlowConfig:
             raise ConfigError(f"an odd kernel was expected, got {self.kernel}")
         if not 0 <= self.lead <= (self.audio.win_length - self.audio.hop_length) // self.group:
             raise ConfigError(f"the lead of {self.lead} steps is longer than what a window exceeds a hop")
+        if self.prediction > self.audio.hop_length:
+            raise ConfigError(f"a prediction of order {self.prediction} is longer than a hop")
         if any(width < 2 or width % 2 for width in self.widths):
             raise ConfigError(f"each flow needs an even number of channels, got {self.widths}")
 
