@@ -26,7 +26,7 @@ def exact(values: np.ndarray) -> list[int]:
 
 def test_a_wide_beam_finds_the_most_probable_text():
     alphabet = Alphabet("ab")
-    beam = Beam(alphabet, None, BeamConfig(width=100, bonus=0.0))
+    beam = Beam(alphabet, None, BeamConfig(width=100))
     found = [
         (beam.search(v), exact(v), ctc.collapse(ctc.best_path(v), 2))
         for v in (random_posteriors(6, 3, s) for s in range(20))

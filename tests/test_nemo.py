@@ -123,6 +123,8 @@ def test_published_layouts_are_the_presets():
         ("not single characters", {"decoder": {"vocabulary": ["the", "of"]}}),
         ("the block's se is True", {"encoder": {"jasper": [make.JASPER[0] | {"se": True}]}}),
         ("the encoder's activation is 'swish'", {"encoder": {"activation": "swish"}}),
+        ("cannot be read: KeyError", {"encoder": {"jasper": [{"filters": 3}]}}),
+        ("cannot be read: ValueError", {"preprocessor": {"log_zero_guard_value": "eps"}}),
         ("the preprocessor's normalize is 'all_features'", {"preprocessor": {"normalize": "all_features"}}),
     ],
 )

@@ -60,6 +60,11 @@ def test_a_video_is_spoken_and_read_at_once(pipeline, video, tmp_path, capsys):
     assert captions(tmp_path / "a b.mp4") == [(300, 1000, "bin blüe"), (2200, 2500, "now")]
 
 
+def test_speech_that_was_not_read_has_no_words_to_write(pipeline, video, tmp_path):
+    with pytest.raises(ConfigError, match="was not read"):
+        pipeline.speak(video).save(tmp_path, formats=("srt",))
+
+
 def captions(path: Path) -> list[tuple[int, int, str]]:
     """Decode the subtitle track of a video: from, to and text."""
     found = []

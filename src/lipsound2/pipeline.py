@@ -125,7 +125,9 @@ class Speech:
                     with atomic_path(path) as temporary:
                         alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
                         plots.speech(self.mel, alignments).savefig(temporary, format="png", dpi=120)
-                case _ if suffix in WRITERS and self.transcript:
+                case _ if suffix in WRITERS:
+                    if self.transcript is None:
+                        raise ConfigError(f"{suffix!r} needs words, and this speech was not read", "call read() first")
                     write_text(path, WRITERS[suffix](self.transcript))
                 case _:
                     raise ConfigError(f"unknown format {suffix!r}", f"one of {', '.join(FORMATS)}")

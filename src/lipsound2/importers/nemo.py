@@ -90,7 +90,7 @@ def read_nemo(archive: Path) -> Jasper:
     settings, weights = _read_archive(archive)
     config = convert_config(settings)
     model = Jasper(config)
-    fill(model, convert_weights(weights, config, bool(settings["encoder"].get("conv_mask", True))), archive)
+    fill(model, convert_weights(weights, config, bool(_plain(settings["encoder"]).get("conv_mask", True))), archive)
     _check_filters(weights, config.features)
     return model.eval()
 
@@ -113,11 +113,14 @@ def convert_config(settings: Mapping[str, Any]) -> JasperConfig:
     labels = decoder.get("vocabulary") or settings.get("labels") or []
     if not labels or any(len(label) != 1 for label in labels):
         raise CheckpointError("its labels are not single characters", "models of word pieces cannot be imported")
-    return JasperConfig(
-        blocks=tuple(_block(block) for block in encoder["jasper"]),
-        features=_features(_plain(settings["preprocessor"])),
-        alphabet="".join(labels),
-    )
+    try:
+        return JasperConfig(
+            blocks=tuple(_block(block) for block in encoder["jasper"]),
+            features=_features(_plain(settings["preprocessor"])),
+            alphabet="".join(labels),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the archive's settings cannot be read: {error!r}") from error
 
 
 def convert_weights(weights: Mapping[str, Tensor], config: JasperConfig, masked: bool = True) -> dict[str, Tensor]:

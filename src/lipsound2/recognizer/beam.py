@@ -118,7 +118,7 @@ class Beam:
     def _ended(self, prefix: _Prefix) -> _Prefix:
         """Score the word under way."""
         history = (*prefix.history, prefix.word)
-        language = prefix.language + self._weighted(prefix.history, prefix.word) + self.config.bonus
+        language = prefix.language + self._weighted(prefix.history, prefix.word, self.config.bonus)
         return prefix._replace(history=history[-self._memory :], word="", language=language)
 
     def _end(self, prefix: _Prefix) -> float:
@@ -128,8 +128,8 @@ class Beam:
         whole = self._ended(prefix) if prefix.word else prefix
         return whole.language + self._weighted(whole.history, END)
 
-    def _weighted(self, history: tuple[str, ...], word: str) -> float:
-        return self.config.weight * self.language.score(history, word) if self.language else 0.0
+    def _weighted(self, history: tuple[str, ...], word: str, bonus: float = 0.0) -> float:
+        return self.config.weight * self.language.score(history, word) + bonus if self.language else 0.0
 
     @property
     def _memory(self) -> int:
