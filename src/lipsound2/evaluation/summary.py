@@ -51,7 +51,8 @@ class ClipResult:
 
     def weight(self, metric: Metric) -> float:
         """By what the clip counts in the mean of a metric."""
-        return {"": 1, "words": len(self.said.split()), "characters": len(self.said)}[metric.weight]
+        counts = {"": 1, "words": len(self.said.split()), "characters": len(self.said)}
+        return float(counts[metric.weight])
 
 
 @dataclass(frozen=True)
