@@ -8,7 +8,7 @@ import torch
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig, audio_22k
 from lipsound2.data.dataset import ClipDataset, EpochBatches, Place, choose_entries, collate
 from lipsound2.data.shards import INDEX_NAME, read_index, read_member
-from lipsound2.data.view import Jitter, stretch, view
+from lipsound2.data.view import Jitter, hide, stretch, view
 from lipsound2.errors import DataError
 
 GREY = VideoConfig(size=64, channels=1, window=(40, 72, 80))
@@ -85,8 +85,18 @@ def test_splices_join_picture_and_sound_at_the_same_place(prepared):
     assert kinds == {(True, True), (False, False)}
 
 
+def test_hidden_frames_show_the_mean_picture_for_a_short_while():
+    seen = torch.randint(0, 255, (1, 250, 4, 4), dtype=torch.uint8)
+    mean = seen.float().mean(dim=1).round().to(torch.uint8)
+    shown = hide(seen, 1.0, 25, np.random.default_rng(0))
+    hidden = (shown == mean[:, None]).flatten(2).all(dim=2)[0]
+    assert torch.equal(shown[:, ~hidden], seen[:, ~hidden])
+    assert 10 <= hidden.sum() <= 100
+    assert torch.equal(hide(seen, 0.0, 25, np.random.default_rng(0)), seen)
+
+
 def test_switched_off_augmentation_is_none(prepared):
-    off = AugmentConfig(*[0.0] * 9)
+    off = AugmentConfig(*[0.0] * 10)
     plain = ClipDataset(prepared, "train", AUDIO, GREY)[Place(0, 0)]
     augmented = ClipDataset(prepared, "train", AUDIO, GREY, off)[Place(3, 0)]
     torch.testing.assert_close(plain.video, augmented.video)

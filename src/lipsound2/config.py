@@ -148,6 +148,8 @@ class AugmentConfig:
         splice: Share of clips that are continued by another clip of the same speaker, half of them in the
             middle and half from end to start, so that sentences are not learned by heart and a window
             may begin anywhere.
+        hide: Share of seconds of which up to 0.4 s are hidden behind the clip's mean picture, so that what
+            is said around them must tell (Ma, Petridis & Pantic 2022).
     """
 
     flip: float = 0.5
@@ -159,6 +161,7 @@ class AugmentConfig:
     erase: float = 0.5
     speed: float = 0.1
     splice: float = 0.0
+    hide: float = 0.0
 
 
 @dataclass(frozen=True)

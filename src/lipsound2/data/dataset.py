@@ -15,7 +15,7 @@ from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
 from lipsound2.corpora.clip import SPLITS
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import Entry, read_index, read_member
-from lipsound2.data.view import Crops, draw_jitter, read_crops, stretch, view
+from lipsound2.data.view import Crops, draw_jitter, hide, read_crops, stretch, view
 from lipsound2.errors import DataError
 
 HOLD_OUT = 10
@@ -109,6 +109,8 @@ class ClipDataset(Dataset[Example]):
             clip = self._spliced(place.clip, rng)
         mel = log_mel(clip.wave[None], self.audio)[0]
         video = view(clip.crops, self.video, draw_jitter(self.augment, rng))
+        if self.augment.hide:
+            video = hide(video, self.augment.hide, self.video.fps, rng)
         rate = 1 + rng.uniform(-self.augment.speed, self.augment.speed)
         return Example(key, *self._stretched(video, mel, round(video.shape[1] * rate)))
 

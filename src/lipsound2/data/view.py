@@ -87,6 +87,17 @@ def view(crops: Crops, config: VideoConfig, jitter: Jitter | None = None) -> Vie
     return pixels.round().clamp(0, 255).to(torch.uint8).transpose(0, 1).contiguous()
 
 
+def hide(seen: View, share: float, fps: int, rng: np.random.Generator) -> View:
+    """Hide stretches of up to 0.4 s, in each second one with probability `share`, behind the mean picture."""
+    mean = seen.float().mean(dim=1, keepdim=True).round().to(torch.uint8)
+    hidden = torch.zeros(seen.shape[1], dtype=torch.bool)
+    for second in range(0, len(hidden), fps):
+        if rng.random() < share:
+            start = second + int(rng.integers(fps))
+            hidden[start : start + int(rng.integers(1, round(0.4 * fps) + 1))] = True
+    return torch.where(hidden[:, None, None], mean, seen)
+
+
 def stretch(frames: Float[Tensor, "channels frames"], length: int) -> Float[Tensor, "channels length"]:
     """Resample along time by linear interpolation."""
     return functional.interpolate(frames[None], size=length, mode="linear", align_corners=False)[0]
