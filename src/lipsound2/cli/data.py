@@ -1,4 +1,4 @@
-"""`lipsound2 prepare` and `simulate`: corpora of videos."""
+"""`lipsound2 prepare`, `join` and `simulate`: corpora of videos."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +50,16 @@ def prepare(
         console.print(f"the reasons are in {output / 'failures.jsonl'}")
     if summary.failures > max_failures * (summary.samples + summary.failures):
         raise typer.Exit(1)
+
+
+def join(
+    folders: Annotated[list[Path], typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)],
+    output: Output = Path("joined"),
+) -> None:
+    """Put prepared folders together, to train on all of them."""
+    from lipsound2.data.join import join as run
+
+    print(f"{output}: {run(folders, output)} samples")  # noqa: T201
 
 
 def simulate(

@@ -25,6 +25,7 @@ for command in (
     speaking.speak,
     reading.read,
     data.prepare,
+    data.join,
     data.simulate,
     training.pretrain,
     training.finetune,

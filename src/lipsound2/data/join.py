@@ -1,0 +1,50 @@
+"""Several prepared folders -> one, to train on all of them together."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from lipsound2.atomic import atomic_path
+from lipsound2.data.shards import INDEX_NAME, Entry, read_index, to_lines
+from lipsound2.errors import DataError, StorageError
+
+
+def join(folders: Sequence[Path], output: Path) -> int:
+    """Put prepared folders together; shards share their place on the disk where the file system can.
+
+    Args:
+        folders: What `lipsound2 prepare` wrote, each once.
+        output: The new folder.
+
+    Returns:
+        The number of samples.
+
+    Raises:
+        DataError: Two samples have the same key.
+        StorageError: `output` exists or cannot be written.
+    """
+    if output.exists():
+        raise StorageError(f"{output} exists", "choose another folder with -o")
+    joined: dict[str, Entry] = {}
+    with atomic_path(output) as temporary:
+        temporary.mkdir()
+        for number, folder in enumerate(folders, 1):
+            entries = read_index(folder)
+            again = sorted(joined.keys() & {entry.key for entry in entries})
+            if again:
+                raise DataError(f"{folder} holds {again[0]}, as does another folder", "give each folder once")
+            for shard in sorted({entry.shard for entry in entries}):
+                _link(folder / shard, temporary / f"{number}-{shard}")
+            joined |= {entry.key: replace(entry, shard=f"{number}-{entry.shard}") for entry in entries}
+        (temporary / INDEX_NAME).write_text(to_lines(joined.values()), encoding="utf-8")
+    return len(joined)
+
+
+def _link(source: Path, target: Path) -> None:
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
