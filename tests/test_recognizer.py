@@ -108,6 +108,16 @@ def test_only_the_stretch_that_is_noise_is_left_out():
     assert gate.keep_clear(Transcript(said[:2]), GateConfig()) == Transcript(said[:2])
 
 
+def test_a_language_model_finds_no_words_in_noise(model):
+    wave = (0.1 * np.random.default_rng(0).standard_normal(2 * RATE)).astype(np.float32)
+    found = JasperRecognizer(model, train_ngram([["ab", "a"]]), BeamConfig()).transcribe(wave)
+    assert found.words == ()
+    assert "noise" in found.note
+    words = (Word("a", 0.0, 0.2, 0.1), Word("b", 1.0, 1.1, 0.1), Word("c", 3.0, 3.1, 0.1))
+    assert gate.near(words, (Word("x", 0.1, 0.4, 1.0),), 1.0) == words[:2]
+    assert gate.near(words, (), 1.0) == ()
+
+
 def test_long_waves_are_read_in_windows(model, monkeypatch):
     wave = say("ab a bb ab aa b " * 4, "ab")
     whole = JasperRecognizer(model).posteriors(wave)

@@ -64,7 +64,11 @@ def test_a_language_of_tones_is_learned(tmp_path, letters):
     if letters == "abc ":
         heard = [(word.start, word.end) for word in found.words]
         assert np.abs(np.array(heard) - np.array(tones.times(new))).max() < 0.15
-    assert choose(f"{tmp_path / 'run'}:beam", None).beam.language.words == sorted(
+    searching = choose(f"{tmp_path / 'run'}:beam", None)
+    assert set(Alphabet(letters).words(searching.transcribe(tones.say(new, letters)).text)) <= set(
+        searching.beam.listed
+    )
+    assert searching.beam.language.words == sorted(
         {word for text in texts["train"] for word in Alphabet(letters).words(text)}
     )
 

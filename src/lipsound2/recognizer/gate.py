@@ -32,6 +32,12 @@ def keep_clear(transcript: Transcript, config: GateConfig) -> Transcript:
     return Transcript(tuple(word for group in clear for word in group), note, transcript.separator)
 
 
+def near(words: tuple[Word, ...], others: tuple[Word, ...], max_gap: float) -> tuple[Word, ...]:
+    """Keep the words that lie in a stretch of other words or within `max_gap` seconds of it."""
+    spans = [(group[0].start - max_gap, group[-1].end + max_gap) for group in stretches(others, max_gap)]
+    return tuple(word for word in words if any(start <= word.end and word.start <= end for start, end in spans))
+
+
 def stretches(words: tuple[Word, ...], max_gap: float) -> list[list[Word]]:
     """Part words where nothing is said for longer than `max_gap` seconds."""
     groups: list[list[Word]] = []

@@ -8,6 +8,7 @@
 Long waves are read in windows, so that memory does not grow with them by more than their posteriors.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from lipsound2.recognizer.features import features
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
 from lipsound2.recognizer.recognizer import Wave
-from lipsound2.text import Alphabet, Transcript
+from lipsound2.text import Alphabet, Transcript, Word
 from lipsound2.weights import WEIGHTS_NAME, fill, load_weights, save_weights
 
 LANGUAGE_NAME = "language.arpa"
@@ -57,11 +58,19 @@ class JasperRecognizer:
         values = self.posteriors(wave)
         if not len(values):
             return Transcript(note="too short to hold a word", separator=self.alphabet.separator)
-        path = ctc.align(values, self.beam.search(values)) if self.beam else ctc.best_path(values)
+        found = self._words(values, ctc.best_path(values))
+        heard = Transcript(found, None if found else "no words heard", self.alphabet.separator)
+        clear = gate.keep_clear(heard, config.gate)
+        if self.beam is None or not clear.words:
+            return clear
+        # A language model finds words in anything: only where the sound itself is clear may it choose them.
+        mended = self._words(values, ctc.align(values, self.beam.search(values)))
+        return replace(clear, words=gate.near(mended, clear.words, config.gate.max_gap))
+
+    def _words(self, values: ctc.Frames, path: list[int]) -> tuple[Word, ...]:
+        config = self.model.config
         seconds = config.samples_per_frame / self.sample_rate
-        found = ctc.words(values, path, self.alphabet, seconds, config.timing)
-        heard = Transcript(tuple(found), None if found else "no words heard", self.alphabet.separator)
-        return gate.keep_clear(heard, config.gate)
+        return tuple(ctc.words(values, path, self.alphabet, seconds, config.timing))
 
     @torch.inference_mode()
     def posteriors(self, wave: Wave) -> ctc.Frames:
