@@ -15,7 +15,6 @@ import os
 import platform
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -226,9 +225,9 @@ def _training(config: ModelConfig, batch: int, clip: float) -> Stage:
 
         def run() -> None:
             predicted = model(video, lengths, target)
-            loss = sum(torch.nn.functional.mse_loss(mel, target) for mel in (predicted.before, predicted.after))
+            before, after = (torch.nn.functional.mse_loss(mel, target) for mel in (predicted.before, predicted.after))
             optimizer.zero_grad()
-            loss.backward()
+            (before + after).backward()
             optimizer.step()
 
         return run
@@ -289,7 +288,9 @@ def make_video(path: Path, seconds: float) -> None:
         stream = container.add_stream("mpeg1video", rate=Fraction(25), options={"b": "2000000"})
         stream.width, stream.height, stream.pix_fmt = 360, 288, "yuv420p"
         for image in itertools.islice(order, round(seconds * 25)):
-            padded = cv2.copyMakeBorder(cv2.resize(image, (288, 288)), 0, 0, 36, 36, cv2.BORDER_REPLICATE)
+            padded = cv2.copyMakeBorder(cv2.resize(image, (288, 288)), 0, 0, 36, 36, cv2.BORDER_REPLICATE).astype(
+                np.uint8
+            )
             container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
         container.mux(stream.encode(None))
 
@@ -333,4 +334,4 @@ def _line(stage: Stage, found: Measured) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -96,7 +96,7 @@ def distributions(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
     return figure
 
 
-def training(records: Sequence[Mapping[str, float]]) -> Figure:
+def training(records: Sequence[Mapping[str, float | int]]) -> Figure:
     """Draw the validation figures of a run over its epochs, each on its own scale."""
     names = [name for name in dict.fromkeys(name for record in records for name in record) if name not in _COUNTERS]
     figure = Figure(figsize=(4 * min(len(names), 3), 2.6 * -(-len(names) // 3)), layout="constrained")

@@ -42,6 +42,9 @@ def evaluate(
             help="That listens: jasper, whisper:SIZE, pocketsphinx:grid, a folder; auto takes those at hand.",
         ),
     ] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only this one, such as stoi; repeatable. All by default.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
     device: Device = "auto",
     detector: DetectorOption = DetectorName.mtcnn,
@@ -52,7 +55,8 @@ def evaluate(
     from functools import partial
 
     from lipsound2 import faces
-    from lipsound2.evaluation import evaluate as evaluation
+    from lipsound2.evaluation.bench import Settings
+    from lipsound2.evaluation.evaluate import evaluate as run
     from lipsound2.evaluation.material import Source
     from lipsound2.evaluation.protocols import find_protocol
     from lipsound2.evaluation.tables import markdown
@@ -62,10 +66,10 @@ def evaluate(
     who = tuple(speakers or (chosen_protocol.speakers if chosen_protocol else ()))
     source = Source(data, layout, split, who, clips, protocol)
     chosen = None if device == "auto" else device
-    settings = evaluation.Settings(pack, source, vocoder, tuple(recognizers or ("auto",)), chosen)
+    settings = Settings(pack, source, vocoder, tuple(recognizers or ("auto",)), tuple(metrics or ()), chosen)
     make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
     with counting("evaluating") as update:
-        summary = evaluation.evaluate(settings, output, workers, force, make, update)
+        summary = run(settings, output, workers, force, make, update)
     _print(markdown(summary))
     console.print(f"the report is in {output}")
     exit_with(summary.failed, summary.clips, "clips")

@@ -1,5 +1,7 @@
 """A prepared folder, or a folder of videos -> clips with their true sound and a way to speak them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -9,7 +11,7 @@ from lipsound2.corpora import Clip
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_member
 from lipsound2.data.view import read_crops
-from lipsound2.errors import DataError, MediaError
+from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.sound import Wave, resample
 from lipsound2.pipeline import Pipeline
@@ -113,14 +115,26 @@ class Videos:
     def true(self, index: int, sample_rate: int) -> Wave:
         """Read a clip's own sound."""
         video = self.clips[index].video
-        wave = media.read_audio(video, sample_rate)
+        with _unnamed(video):
+            wave = media.read_audio(video, sample_rate)
         if wave is None:
             raise MediaError("the video has no sound")
         return wave
 
     def speak(self, index: int, pipeline: Pipeline) -> Wave:
         """Speak a clip from its pictures alone."""
-        return pipeline.speak(self.clips[index].video).wave
+        video = self.clips[index].video
+        with _unnamed(video):
+            return pipeline.speak(video).wave
+
+
+@contextmanager
+def _unnamed(video: Path) -> Iterator[None]:
+    """Leave a video's name out of errors, so that the same reason reads the same for every clip."""
+    try:
+        yield
+    except LipSoundError as error:
+        raise type(error)(error.message.replace(str(video), "the video"), error.hint) from error
 
 
 def load_material(source: Source) -> Material:

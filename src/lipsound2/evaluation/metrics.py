@@ -5,7 +5,7 @@ A metric that cannot be computed raises `UnmeasurableError` with the reason, whi
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
+from lipsound2.errors import ConfigError
 from lipsound2.evaluation.sound import RATE, Sound, find_lag
 
 SECTIONS = {
@@ -299,3 +300,16 @@ METERS: tuple[Meter, ...] = (
     Meter((Metric("lag_ms", "lag", "time", _LAG, "scipy", "ms", 1, None),), lag),
 )
 """All metrics that need no recogniser."""
+
+
+def choose_meters(names: Sequence[str]) -> tuple[Meter, ...]:
+    """Give the meters of some metrics, or all if none is named; one computation may give several metrics.
+
+    Raises:
+        ConfigError: There is no such metric.
+    """
+    known = {metric.name for meter in METERS for metric in meter.metrics}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ConfigError(f"no metric {unknown[0]!r}", f"known: {', '.join(sorted(known))}")
+    return tuple(meter for meter in METERS if not names or {metric.name for metric in meter.metrics} & set(names))

@@ -10,7 +10,7 @@ from pathlib import Path
 from lipsound2.atomic import write_text
 from lipsound2.errors import DataError
 from lipsound2.evaluation import words
-from lipsound2.evaluation.metrics import METERS, Metric
+from lipsound2.evaluation.metrics import Meter, Metric
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.statistics import estimate
 
@@ -100,26 +100,25 @@ class Summary:
 
 
 def summarize(
-    results: Sequence[ClipResult], titles: Mapping[str, str], judges: Sequence[str], facts: dict[str, object]
+    results: Sequence[ClipResult], titles: Mapping[str, str], metrics: list[Metric], facts: dict[str, object]
 ) -> Summary:
     """Put the clips' figures together.
 
     Args:
         results: Of all clips.
         titles: Of the rows, by name.
-        judges: Recognisers that listened.
+        metrics: That were looked for.
         facts: What was evaluated.
     """
-    metrics = all_metrics(judges)
     figures = {row: {metric.name: _figure(results, row, metric) for metric in metrics} for row in titles}
     seconds = sum(result.seconds or 0 for result in results)
     failed = sum(not result.rows[PACK].figures for result in results)
-    return Summary(facts, len(results), failed, seconds, _versions(metrics), metrics, dict(titles), figures)
+    return Summary(facts, len(results), failed, seconds, _versions(metrics), list(metrics), dict(titles), figures)
 
 
-def all_metrics(judges: Sequence[str]) -> list[Metric]:
-    """List all metrics."""
-    measured = [metric for meter in METERS for metric in meter.all_metrics()]
+def all_metrics(meters: Sequence[Meter], judges: Sequence[str]) -> list[Metric]:
+    """List the metrics that meters and recognisers give."""
+    measured = [metric for meter in meters for metric in meter.all_metrics()]
     return measured + [metric for judge in judges for metric in words.metrics(judge)]
 
 

@@ -1,0 +1,176 @@
+"""A clip of an evaluation -> its sounds, one a row, and all their figures: what one worker does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from lipsound2.atomic import atomic_path
+from lipsound2.audio import log_mel
+from lipsound2.config import AudioConfig
+from lipsound2.data.sample import encode_wave
+from lipsound2.errors import LipSoundError, StorageError
+from lipsound2.evaluation import words
+from lipsound2.evaluation.material import Item, Material, Source, open_material
+from lipsound2.evaluation.metrics import UnmeasurableError, choose_meters
+from lipsound2.evaluation.score import Scores, score
+from lipsound2.evaluation.sound import RATE, Sound, Wave
+from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult
+from lipsound2.evaluation.tables import sound_path
+from lipsound2.faces import Detector
+from lipsound2.packs import find_pack
+from lipsound2.pipeline import Pipeline, default_device, load
+from lipsound2.recognizer.recognizer import Recognizer
+
+STAGING_NAME = ".staging"
+MelFrame = Float32[np.ndarray, " mels"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Say what is evaluated.
+
+    Attributes:
+        pack: Name of a pack, or the folder of a pack or a run.
+        source: Which clips.
+        vocoder: By default the pack's own choice.
+        recognizers: That listen, by name; `auto` takes those at hand.
+        metrics: By name; empty takes all.
+        device: A torch device; None takes the first GPU, else the CPU.
+    """
+
+    pack: str
+    source: Source
+    vocoder: str | None = None
+    recognizers: tuple[str, ...] = (words.AUTO,)
+    metrics: tuple[str, ...] = ()
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of the sounds that each clip is given: what it is called in files and in tables."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs.
+
+    Attributes:
+        settings: What is evaluated.
+        vocoders: By name, as what they are asked for; the first is that of the pack's row.
+        rows: In the order of the tables.
+        judges: Recognisers by name.
+        mean: The mean mel of the train split.
+        output: Folder of the report.
+        detector: Makes the face detector.
+    """
+
+    settings: Settings
+    vocoders: dict[str, str]
+    rows: tuple[Row, ...]
+    judges: tuple[str, ...]
+    mean: MelFrame = field(compare=False)
+    output: Path
+    detector: Callable[[], Detector]
+
+
+class Bench:
+    """What a worker keeps from clip to clip.
+
+    Args:
+        job: What is evaluated.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        settings = job.settings
+        self.meters = choose_meters(settings.metrics)
+        self.material: Material = open_material(settings.source)
+        detector = job.detector()
+        self.pipelines = {
+            name: load(settings.pack, asked, settings.device, detector) for name, asked in job.vocoders.items()
+        }
+        self.pipeline = next(iter(self.pipelines.values()))
+        packed, device = find_pack(settings.pack).recognizer, settings.device or default_device()
+        self.judges: dict[str, Recognizer] = {name: words.load_judge(name, packed, device) for name in job.judges}
+
+    def work(self, index: int) -> None:
+        """Speak and measure a clip; what was found is staged as a file."""
+        item = self.material.items[index]
+        true = self._true(index)
+        result = ClipResult(item.id, item.speaker, None if isinstance(true, str) else true.seconds)
+        result.said = words.normalize(item.transcript) if item.transcript else ""
+        for row in self.job.rows:
+            made = self._made(row, index, true)
+            if not isinstance(made, str):
+                self._keep(row, item, made)
+            result.rows[row.name] = score(true, made, self.meters)
+            result.heard[row.name] = self._listen(result.rows[row.name], made, item.transcript)
+        result.write(staged(self.job.output, index))
+
+    def _true(self, index: int) -> Sound | str:
+        wave = caught(lambda: self.material.true(index, self.audio.sample_rate))
+        return f"no true sound: {wave}" if isinstance(wave, str) else Sound(wave, self.audio.sample_rate)
+
+    def _made(self, row: Row, index: int, true: Sound | str) -> Sound | str:
+        if row.name == TRUE:
+            return true
+        wave = caught(lambda: self._wave(row, index))
+        return f"nothing was spoken: {wave}" if isinstance(wave, str) else Sound(wave, self.audio.sample_rate)
+
+    def _wave(self, row: Row, index: int) -> Wave:
+        if row.name == PACK:
+            return self.material.speak(index, self.pipeline)
+        mel = log_mel(torch.from_numpy(self.material.true(index, self.audio.sample_rate))[None], self.audio)[0]
+        if row.name == FLOOR:
+            mel = torch.from_numpy(self.job.mean)[:, None].expand(-1, mel.shape[1])
+            return self._vocode(self.pipeline, mel)
+        return self._vocode(self.pipelines[row.name.removeprefix(f"{CEILING}-")], mel)
+
+    def _vocode(self, pipeline: Pipeline, mel: torch.Tensor) -> Wave:
+        return pipeline.vocode(mel.contiguous().to(next(pipeline.model.parameters()).device))
+
+    def _listen(self, scores: Scores, made: Sound | str, transcript: str | None) -> dict[str, str]:
+        """Let every recogniser listen; its error rates go to the scores."""
+        heard = {}
+        for name, judge in self.judges.items():
+            try:
+                heard[name] = words.listen(judge, made, transcript)
+                words.score_words(scores, name, heard[name], str(transcript))
+            except UnmeasurableError as error:
+                scores.missing |= dict.fromkeys((metric.name for metric in words.metrics(name)), str(error))
+        return heard
+
+    def _keep(self, row: Row, item: Item, sound: Sound) -> None:
+        with atomic_path(sound_path(self.job.output, row.name, item.id)) as temporary:
+            temporary.write_bytes(encode_wave(sound.wave, RATE))
+
+    @property
+    def audio(self) -> AudioConfig:
+        """Settings of the pack's mels."""
+        return self.pipeline.model.config.audio
+
+
+def staged(output: Path, index: int) -> Path:
+    """Say where a clip's result is kept until all are done."""
+    return output / STAGING_NAME / f"{index:06d}.json"
+
+
+def caught(read: Callable[[], Wave]) -> Wave | str:
+    """Give a wave, or the reason why there is none."""
+    try:
+        wave = read()
+    except StorageError:
+        raise
+    except (LipSoundError, av.error.FFmpegError, cv2.error, OSError, ValueError, RuntimeError) as error:
+        return str(error) or type(error).__name__
+    return wave if len(wave) else "it has no length"
