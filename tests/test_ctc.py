@@ -52,6 +52,13 @@ def test_the_loss_ignores_padding_and_empty_clips_weigh_like_others():
     assert none == 0, "a target that is too long costs nothing"
 
 
+def test_words_in_silence_cost():
+    values = torch.from_numpy(posteriors("a-b-", "ab"))[None]
+    quiet = torch.tensor([[True, True, False, False, True]])
+    found = ctc.quiet_loss(Posteriors(values, torch.tensor([4])), quiet, torch.tensor([2]))
+    assert found.item() == pytest.approx(-(math.log(0.05) + math.log(0.9)) / 2, rel=1e-5)
+
+
 def test_words_have_times_and_confidences():
     letters = "ab "
     values = posteriors("--aa-b-- --bb-bb-", letters)

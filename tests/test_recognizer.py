@@ -15,7 +15,7 @@ from lipsound2.recognizer import gate
 from lipsound2.recognizer.beam import BeamConfig
 from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.config import PRESETS, BlockConfig, FeatureConfig, GateConfig
-from lipsound2.recognizer.features import features
+from lipsound2.recognizer.features import features, log_power, quiet_frames
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import train_ngram
 from lipsound2.recognizer.reader import JasperRecognizer, load_recognizer, save_recognizer
@@ -48,6 +48,20 @@ def test_what_lies_behind_the_end_of_a_wave_changes_nothing():
     padded = features(torch.cat([dirty, dirty], dim=1), lengths, FeatureConfig())
     assert torch.allclose(padded.values[1, :, :30], alone.values[0], atol=1e-5)
     assert padded.values[1, :, 30:].abs().max() == 0
+
+
+def test_frames_are_quiet_where_nothing_is_said_for_long():
+    time = np.arange(RATE) / RATE
+    said = ((time > 0.3) & (time < 0.45)) | ((time > 0.55) & (time < 0.7))
+    wave = (0.5 * np.sin(2 * np.pi * 500 * time) * said + 1e-3 * np.sin(2 * np.pi * 700 * time)).astype(np.float32)
+    batch = torch.from_numpy(np.stack([wave, 1e-3 * wave]))
+    values, lengths = log_power(batch, torch.tensor([RATE, 12_800]), FeatureConfig(guard=1e-12))
+    found = quiet_frames(values, lengths)
+    assert found[0, :18].all()
+    assert not found[0, 21:79].any(), "not in the gap of 0.1 s"
+    assert found[0, 82:].all()
+    assert torch.equal(found[1, :80], found[0, :80]), "whatever the loudness"
+    assert not found[1, 80:].any(), "nor behind the end"
 
 
 def test_padding_and_order_of_a_batch_change_nothing(model):

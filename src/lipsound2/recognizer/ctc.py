@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from lipsound2.recognizer.config import TimingConfig
@@ -47,6 +47,18 @@ def ctc_loss(
         zero_infinity=True,
     )
     return losses / target_lengths.sum().clamp(min=1)
+
+
+def quiet_loss(
+    posteriors: Posteriors, quiet: Bool[Tensor, "batch frames"], target_lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Give the negative log-likelihood of blanks where it is quiet, over all characters of the batch.
+
+    CTC does not care when a character is said. With a wide view a network may say the first words in the
+    silence before them and the last in the silence behind them; this keeps it from that.
+    """
+    blanks = posteriors.values[..., -1]
+    return -(blanks * quiet[:, : blanks.shape[1]]).sum() / target_lengths.sum().clamp(min=1)
 
 
 def best_path(values: Frames) -> list[int]:

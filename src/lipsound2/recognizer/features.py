@@ -7,7 +7,7 @@ lies behind a wave's end in a padded batch changes nothing.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lipsound2.audio import mel_basis
@@ -60,6 +60,23 @@ def normalize(values: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, "
     centred = (values - mean) * mask
     std = (centred.square().sum(dim=-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     return Features(centred / (std + 1e-5), lengths)
+
+
+def quiet_frames(
+    values: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"], below: float = 25.0, reach: int = 10
+) -> Bool[Tensor, "batch frames"]:
+    """Mark the frames of a wave near which nothing is said.
+
+    Args:
+        values: As `log_power` gives them.
+        lengths: Frames of each wave.
+        below: dB by which a quiet frame lies below the loudest.
+        reach: Frames on each side that must be quiet too, so that the stops within a word are not.
+    """
+    inside = length_mask(lengths, values.shape[-1])
+    power = values.exp().mean(dim=1) * inside
+    nearby = torch.nn.functional.max_pool1d(power[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    return (nearby < power.amax(dim=1, keepdim=True) * 10 ** (-below / 10)) & inside
 
 
 def _masked(values: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]) -> Features:

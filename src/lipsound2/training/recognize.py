@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lipsound2.data.dataset import Place
 from lipsound2.recognizer import augment, ctc
 from lipsound2.recognizer.config import JasperConfig
-from lipsound2.recognizer.features import Features, features, log_power, normalize
+from lipsound2.recognizer.features import Features, features, log_power, normalize, quiet_frames
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.text import error_rates
 from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, collate
@@ -32,6 +32,7 @@ class JasperTask:
         train: Training clips.
         val: Validation clips by name, not augmented; the first are what the best checkpoint is chosen by.
         settings: How features are varied.
+        quiet_weight: Of the loss that keeps words out of silence.
         batch_size: Of the validation.
     """
 
@@ -43,12 +44,14 @@ class JasperTask:
         train: SpeechDataset,
         val: dict[str, SpeechDataset],
         settings: augment.SpeechAugmentConfig,
+        quiet_weight: float = 1.0,
         batch_size: int = 16,
     ) -> None:
         self.model = model
         self.train = train
         self.val = val
         self.settings = settings
+        self.quiet_weight = quiet_weight
         self.batch_size = batch_size
 
     def config(self) -> JasperConfig:
@@ -62,10 +65,17 @@ class JasperTask:
     def loss(
         self, model: nn.Module, batch: SpeechBatch, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the CTC loss of varied features."""
-        posteriors = model(*self._features(batch, generator))
-        loss = ctc.ctc_loss(posteriors, batch.symbols, batch.symbol_lengths)
-        return loss, {"ctc": loss}
+        """Compute the CTC loss of varied features, and what is said where it is quiet."""
+        config = self.model.config
+        values, lengths = self._log_power(batch, generator)
+        posteriors = model(*self._varied(values, lengths, generator))
+        stride = config.samples_per_frame // config.features.hop_length
+        quiet = quiet_frames(values, lengths)[:, ::stride]
+        parts = {
+            "ctc": ctc.ctc_loss(posteriors, batch.symbols, batch.symbol_lengths),
+            "quiet": self.quiet_weight * ctc.quiet_loss(posteriors, quiet, batch.symbol_lengths),
+        }
+        return parts["ctc"] + parts["quiet"], parts
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
         """Read greedily; the score is the word error rate, and among equal ones the loss."""
@@ -79,13 +89,14 @@ class JasperTask:
             scores.append(wer + 1e-5 * loss)
         return Validation(scores[0], scalars)
 
-    def _features(self, batch: SpeechBatch, generator: torch.Generator) -> Features:
+    def _log_power(self, batch: SpeechBatch, generator: torch.Generator) -> Features:
         config = self.model.config.features
         dither = torch.randn(batch.wave.shape, generator=generator).to(batch.wave)
-        values, lengths = log_power(batch.wave + config.dither * dither, batch.wave_lengths, config)
-        return augment.mask(
-            normalize(augment.blur(values, self.settings, generator), lengths), self.settings, generator
-        )
+        return log_power(batch.wave + config.dither * dither, batch.wave_lengths, config)
+
+    def _varied(self, values: Tensor, lengths: Tensor, generator: torch.Generator) -> Features:
+        blurred = augment.blur(values, self.settings, generator)
+        return augment.mask(normalize(blurred, lengths), self.settings, generator)
 
     def _read(self, model: nn.Module, data: SpeechDataset, start: int) -> list[Read]:
         places = range(start, min(start + self.batch_size, len(data)))

@@ -34,6 +34,7 @@ class RecognizerRecipe:
         model: The recogniser; fine-tuning keeps that of the one it starts from.
         train: The loop.
         augment: How speech is varied.
+        quiet_weight: Of the loss that keeps words out of silence, so that their times are right.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used of each folder, spread evenly; 0 takes all.
         order: Words that the n-grams of the language model span.
@@ -46,6 +47,7 @@ class RecognizerRecipe:
         )
     )
     augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    quiet_weight: float = 1.0
     speakers: tuple[str, ...] = ()
     clips: int = 0
     order: int = 3
@@ -118,7 +120,8 @@ def _train(
     if fabric.is_global_zero:
         keep_recipe(run, recipe)
         write_arpa(run / "best" / LANGUAGE_NAME, train_ngram(train.sentences(), recipe.order))
-    return fit(JasperTask(model, train, val, recipe.augment, recipe.train.batch_size), recipe.train, run, fabric)
+    task = JasperTask(model, train, val, recipe.augment, recipe.quiet_weight, recipe.train.batch_size)
+    return fit(task, recipe.train, run, fabric)
 
 
 def _dataset(folders: Sequence[Path], split: str, recipe: RecognizerRecipe) -> SpeechDataset:
