@@ -10,7 +10,7 @@ from lipsound2 import packs
 from lipsound2.config import to_json
 from lipsound2.errors import CheckpointError, ConfigError
 from lipsound2.packs import PackInfo, find_pack, list_packs, write_pack
-from lipsound2.packs.pack import verify
+from lipsound2.packs.pack import DEFAULT_PACK, verify
 from lipsound2.weights import save_weights
 
 
@@ -113,6 +113,7 @@ def test_sha256sum_checks_a_pack(pack):
 def test_every_installed_pack_is_whole_small_and_has_a_card():
     installed = Path(packs.__file__).parent / "installed"
     folders = [path for path in installed.iterdir() if path.is_dir()]
+    assert DEFAULT_PACK in {folder.name for folder in folders}
     for folder in folders:
         verify(folder)
         info = find_pack(folder).info

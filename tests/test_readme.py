@@ -67,5 +67,10 @@ def test_what_the_readme_points_at_exists():
     root = Path(__file__).parents[1]
     links = re.findall(r"\]\((?!http)([^)#]+)", README) + re.findall(r"src=\"([^\"]+)\"", README)
     assert [link for link in links if not (root / link).exists()] == []
-    tree = re.findall(r"^    (?:src/lipsound2/)?([\w/.-]+)  +\S", README.split("## The files")[1], flags=re.MULTILINE)
-    assert tree
+    tree = README.split("## The files")[1].split("\n\n")[1]
+    folder = Path()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        path = folder / name if line.startswith("      ") else Path(name)
+        folder = path if line.strip() == name else folder
+        assert (root / path).exists(), path
