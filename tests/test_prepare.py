@@ -159,9 +159,7 @@ def test_clips_with_one_id_are_refused(clips, tmp_path):
 
 
 def test_killed_at_any_moment_it_ends_the_same(mixed, tmp_path):
-    whole = tmp_path / "whole"
-    prepare(read_folder(mixed), whole, PrepareConfig(shard_size=3, workers=2))
-    killed = tmp_path / "killed"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     code = (
         "import sys; from pathlib import Path\n"
         "from lipsound2.corpora import read_folder\n"
@@ -171,19 +169,22 @@ def test_killed_at_any_moment_it_ends_the_same(mixed, tmp_path):
     )
     script = tmp_path / "run.py"
     script.write_text(code)
-    command = [sys.executable, str(script), str(mixed), str(killed)]
+    command = [sys.executable, str(script), str(mixed)]
+    begun = time.monotonic()
+    subprocess.run([*command, str(whole)], check=True)
+    seconds = time.monotonic() - begun
     rng = random.Random(0)
     kills = 0
-    for _ in range(40):
-        process = subprocess.Popen(command)
+    for _ in range(8):
+        process = subprocess.Popen([*command, str(killed)])
         try:
-            process.wait(timeout=rng.uniform(1.5, 4.0))
+            process.wait(timeout=rng.uniform(0.3, 0.7) * seconds)
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
             time.sleep(0.1)
-    subprocess.run(command, check=True)
+    subprocess.run([*command, str(killed)], check=True)
     assert kills > 0
     assert contents(killed) == contents(whole)
