@@ -167,7 +167,7 @@ def test_segments_are_stretches_of_clips_with_what_came_before(prepared):
     data = SegmentDataset(prepared, "train", audio_16k(), 30, 16, seed=3)
     for clip in range(2):
         segment = data[Place(5, clip)]
-        wave, mel = data.wave(clip), data.mel(clip)
+        wave, mel = data.heard(clip)
         assert (segment.wave.shape, segment.mel.shape, segment.past.shape) == ((4800,), (80, 30), (16,))
         first = next(i for i in range(mel.shape[1]) if torch.equal(mel[:, i], segment.mel[:, 0]))
         assert torch.equal(segment.mel, mel[:, first : first + 30])
@@ -199,7 +199,7 @@ def test_forced_mels_are_those_of_teacher_forcing(prepared, lips):
     model = make_lips(tiny_lips())
     found = forced_mels(model, prepared, data.entries[:1])
     entry = data.entries[0]
-    made, true = found[entry.key], data.mel(0)
+    made, true = found[entry.key], data.heard(0).mel
     assert made.shape == (80, int(str(entry.meta["frames"])) * 4)
     from lipsound2.data.sample import decode_crops
     from lipsound2.data.shards import read_member

@@ -14,6 +14,12 @@ from lipsound2.errors import CheckpointError
 WEIGHTS_NAME = "model.safetensors"
 
 
+def find_weights(folder: Path, part: str) -> Path | None:
+    """Find the folder with a model's weights: a part of a pack, the best of a run, or the folder itself."""
+    places = (folder / part, folder / "best", folder)
+    return next((place for place in places if (place / WEIGHTS_NAME).is_file()), None)
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
     """Write weights as one safetensors file; floating-point ones as `dtype` if one is given."""
     with atomic_path(path) as temporary:

@@ -60,10 +60,10 @@ def train(
     small = RecognizerPreset.small
     base = recognizer_runs.read_recipe(recipe) if recipe else recognizer_runs.train_recipe(preset or small)
     wanted = changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
-    error = recognizer_runs.train_recognizer(
-        prepared, output, wanted, make_fabric(device, devices, wanted.train.precision)
-    )
-    print(f"{output}: best word error rate {error:.1%}")  # noqa: T201
+    fabric = make_fabric(device, devices, wanted.train.precision)
+    error = recognizer_runs.train_recognizer(prepared, output, wanted, fabric)
+    if fabric.is_global_zero:
+        print(f"{output}: best word error rate {error:.1%}")  # noqa: T201
 
 
 @app.command()
@@ -102,4 +102,5 @@ def finetune(
             prepared, pack, speech, wanted.speakers, wanted.clips, vocoder, str(fabric.device), progress
         )
     error = recognizer_runs.finetune_recognizer(prepared, speech, output, start, wanted, fabric)
-    print(f"{output}: best word error rate on generated speech {error:.1%}")  # noqa: T201
+    if fabric.is_global_zero:
+        print(f"{output}: best word error rate on generated speech {error:.1%}")  # noqa: T201

@@ -47,7 +47,8 @@ def pretrain(
         raise typer.BadParameter("the recipe already names a model", param_hint="--preset")
     fabric = runs.make_fabric(device, devices, wanted.train.precision)
     error = runs.pretrain(prepared, output, wanted, fabric)
-    print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
+    if fabric.is_global_zero:
+        print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
 
 
 def finetune(
@@ -72,4 +73,5 @@ def finetune(
     wanted = changed(base, epochs, batch_size, learning_rate, precision, seed, clips, speakers)
     fabric = runs.make_fabric(device, devices, wanted.train.precision)
     error = runs.finetune(prepared, output, start, wanted, fabric)
-    print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
+    if fabric.is_global_zero:
+        print(f"{output}: best free-running error {error:.4f}")  # noqa: T201

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
+from typing import TypeVar
 
 from lipsound2.errors import DataError
 
+T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 SPLITS_NAME = "splits.csv"
 
@@ -59,3 +61,8 @@ def read_splits(root: Path) -> dict[str, str]:
     if unknown:
         raise DataError(f"{path} names the split {min(unknown)!r}, one of {', '.join(SPLITS)} was expected")
     return splits
+
+
+def spread(things: list[T], limit: int) -> list[T]:
+    """Take so many things, spread evenly; 0, or more than there are, takes all."""
+    return [things[i * len(things) // limit] for i in range(limit)] if 0 < limit < len(things) else things

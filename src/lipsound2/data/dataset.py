@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
-from lipsound2.corpora.clip import SPLITS
+from lipsound2.corpora.clip import SPLITS, spread
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import Entry, read_index, read_member
 from lipsound2.data.view import Crops, draw_jitter, hide, read_crops, stretch, view
@@ -85,9 +85,7 @@ class ClipDataset(Dataset[Example]):
         entries = choose_entries(folder, split, speakers)
         if not entries:
             raise DataError(f"{folder} holds no clip of split {split!r}", "prepare a corpus that has one")
-        if 0 < limit < len(entries):
-            entries = [entries[i * len(entries) // limit] for i in range(limit)]
-        self.entries = entries
+        self.entries = spread(entries, limit)
         self.audio = audio
         self.video = video
         self.augment = augment

@@ -12,7 +12,6 @@ from jaxtyping import Float32
 
 from lipsound2.atomic import atomic_path
 from lipsound2.audio import log_mel
-from lipsound2.config import AudioConfig
 from lipsound2.data.sample import encode_wave
 from lipsound2.errors import LipSoundError, StorageError
 from lipsound2.evaluation import words
@@ -24,8 +23,9 @@ from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult
 from lipsound2.evaluation.tables import sound_path
 from lipsound2.faces import Detector
 from lipsound2.packs import find_pack
-from lipsound2.pipeline import Pipeline, default_device, load
+from lipsound2.pipeline import Pipeline, default_device
 from lipsound2.recognizer.recognizer import Recognizer
+from lipsound2.vocoder.choose import choose_vocoder
 
 STAGING_NAME = ".staging"
 MelFrame = Float32[np.ndarray, " mels"]
@@ -95,13 +95,17 @@ class Bench:
         settings = job.settings
         self.meters = choose_meters(settings.metrics)
         self.material: Material = open_material(settings.source)
-        detector = job.detector()
+        pack, device = find_pack(settings.pack), settings.device or default_device()
+        model, detector = pack.load_model(device), job.detector()
+        self.audio = model.config.audio
         self.pipelines = {
-            name: load(settings.pack, asked, settings.device, detector) for name, asked in job.vocoders.items()
+            name: Pipeline(model, choose_vocoder(asked, self.audio, pack.waveglow, device), detector)
+            for name, asked in job.vocoders.items()
         }
         self.pipeline = next(iter(self.pipelines.values()))
-        packed, device = find_pack(settings.pack).recognizer, settings.device or default_device()
-        self.judges: dict[str, Recognizer] = {name: words.load_judge(name, packed, device) for name in job.judges}
+        self.judges: dict[str, Recognizer] = {
+            name: words.load_judge(name, pack.recognizer, device) for name in job.judges
+        }
 
     def work(self, index: int) -> None:
         """Speak and measure a clip; what was found is staged as a file."""
@@ -153,11 +157,6 @@ class Bench:
     def _keep(self, row: Row, item: Item, sound: Sound) -> None:
         with atomic_path(sound_path(self.job.output, row.name, item.id)) as temporary:
             temporary.write_bytes(encode_wave(sound.wave, RATE))
-
-    @property
-    def audio(self) -> AudioConfig:
-        """Settings of the pack's mels."""
-        return self.pipeline.model.config.audio
 
 
 def staged(output: Path, index: int) -> Path:

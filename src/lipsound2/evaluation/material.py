@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from lipsound2 import corpora, media
 from lipsound2.corpora import Clip
+from lipsound2.corpora.clip import spread
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_member
 from lipsound2.data.view import read_crops
@@ -16,7 +17,6 @@ from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.sound import Wave, resample
 from lipsound2.pipeline import Pipeline
 
-T = TypeVar("T")
 ALL = "all"
 """Takes the clips of every split."""
 
@@ -81,7 +81,7 @@ class Prepared:
         found = [e for e in read_index(source.data) if source.takes(str(e.meta["split"]), str(e.meta["speaker"]))]
         if source.protocol:
             found = _of_protocol(found, source.protocol)
-        self.entries: list[Entry] = _spread(found, source.limit)
+        self.entries: list[Entry] = spread(found, source.limit)
         self.items = [
             Item(str(entry.meta["id"]), str(entry.meta["speaker"]), _text(entry.meta.get("transcript")))
             for entry in self.entries
@@ -109,7 +109,7 @@ class Videos:
         if source.protocol:
             clips = find_protocol(source.protocol).assign(clips)
         found = [clip for clip in clips if source.takes(clip.split, clip.speaker)]
-        self.clips: list[Clip] = _spread(found, source.limit)
+        self.clips: list[Clip] = spread(found, source.limit)
         self.items = [Item(clip.id, clip.speaker, clip.transcript) for clip in self.clips]
 
     def true(self, index: int, sample_rate: int) -> Wave:
@@ -170,10 +170,6 @@ def _of_protocol(entries: list[Entry], name: str) -> list[Entry]:
             )
         kept += [entry] if wanted else []
     return kept
-
-
-def _spread(things: list[T], limit: int) -> list[T]:
-    return [things[i * len(things) // limit] for i in range(limit)] if 0 < limit < len(things) else things
 
 
 def _text(value: object) -> str | None:

@@ -7,11 +7,9 @@ from lipsound2.recognizer.beam import BeamConfig
 from lipsound2.recognizer.reader import JasperRecognizer, load_recognizer
 from lipsound2.recognizer.recognizer import Recognizer
 from lipsound2.recognizer.whisper import WhisperRecognizer
-from lipsound2.weights import WEIGHTS_NAME
+from lipsound2.weights import find_weights
 
 BEAM = ":beam"
-RECOGNIZER_NAME = "recognizer"
-"""Folder of a pack's recogniser."""
 
 
 def choose(name: str, packed: Path | None, device: str = "cpu", beam: BeamConfig | None = None) -> Recognizer:
@@ -50,7 +48,7 @@ def find_recognizer(folder: Path) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    for place in (folder / RECOGNIZER_NAME, folder / "best", folder):
-        if (place / WEIGHTS_NAME).is_file():
-            return place
-    raise CheckpointError(f"{folder} holds no recogniser", "make one with: lipsound2 recognizer train PREPARED")
+    found = find_weights(folder, "recognizer")
+    if found is None:
+        raise CheckpointError(f"{folder} holds no recogniser", "make one with: lipsound2 recognizer train PREPARED")
+    return found

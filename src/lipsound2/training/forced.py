@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lipsound2.audio import log_mel
-from lipsound2.data.sample import decode_crops, decode_wave
+from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import Entry, read_member
-from lipsound2.data.view import view
+from lipsound2.data.view import read_crops, view
 from lipsound2.model import LipSound2
 
 
@@ -47,9 +47,7 @@ def forced_mels(
 def _forced(model: LipSound2, folder: Path, entry: Entry) -> Float[Tensor, "mels frames"]:
     config = model.config
     device = next(model.parameters()).device
-    grey = config.video.channels == 1
-    crops = torch.from_numpy(decode_crops(read_member(folder, entry, "mp4"), "gray" if grey else "rgb24"))
-    video = view(crops[:, None] if grey else crops.permute(0, 3, 1, 2), config.video)
+    video = view(read_crops(folder, entry, config.video.channels), config.video)
     wave = torch.from_numpy(decode_wave(read_member(folder, entry, "flac")))
     true = log_mel(wave[None], config.audio)
     pieces = []

@@ -7,16 +7,13 @@ from pathlib import Path
 import lightning_fabric
 import torch
 
-from lipsound2.atomic import write_text
-from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small, to_json
+from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
-from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.packs import find_pack
 from lipsound2.training.loop import fit
 from lipsound2.training.mel import MelTask, mel_statistics
-
-RECIPE_NAME = "recipe.json"
+from lipsound2.training.recipe import keep_recipe
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ def _train(
     if start is None:
         model.set_statistics(*mel_statistics(train))
     if fabric.is_global_zero:
-        _keep_recipe(run, recipe)
+        keep_recipe(run, recipe)
     return fit(MelTask(model.train(), train, val, recipe.loss, settings.batch_size), settings, run, fabric)
 
 
@@ -135,16 +132,3 @@ def _dataset(prepared: Path, split: str, recipe: Recipe) -> ClipDataset:
         cache_gb=recipe.train.cache_gb,
         speakers=recipe.speakers,
     )
-
-
-def _keep_recipe(run: Path, recipe: Recipe) -> None:
-    """Write the recipe, or see that a run that is resumed keeps to all that may not change."""
-    path = run / RECIPE_NAME
-    if path.exists():
-        old = read_config(path, Recipe)
-        kept = replace(recipe.train, batch_size=old.train.batch_size, seed=old.train.seed)
-        if replace(old, train=kept) != recipe:
-            raise ConfigError(
-                f"{run} was begun with other settings than these", "give the same ones to resume, or another -o"
-            )
-    write_text(path, to_json(recipe))

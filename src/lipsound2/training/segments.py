@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig
+from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import Place, choose_entries
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import read_member
@@ -35,6 +36,13 @@ class Segment(NamedTuple):
     past: Float[Tensor, "*batch past"]
 
 
+class Heard(NamedTuple):
+    """A clip's sound and its log-mel."""
+
+    wave: Float[Tensor, " samples"]
+    mel: Float[Tensor, "mels frames"]
+
+
 class SegmentDataset(Dataset[Segment]):
     """The sound of the clips of one split, one random segment of each an epoch.
 
@@ -47,6 +55,7 @@ class SegmentDataset(Dataset[Segment]):
         seed: Of the choice of segments, together with epoch and clip.
         speakers: Take only clips of these; empty takes all.
         limit: Take only so many clips, spread evenly; 0 takes all.
+        cache_gb: Sounds and their mels are kept in memory up to so many GB.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class SegmentDataset(Dataset[Segment]):
         seed: int = 0,
         speakers: Sequence[str] = (),
         limit: int = 0,
+        cache_gb: float = 2.0,
     ) -> None:
         entries = choose_entries(folder, split, speakers)
         if not entries:
@@ -66,24 +76,23 @@ class SegmentDataset(Dataset[Segment]):
         rates = {int(str(entry.meta["sample_rate"])) for entry in entries}
         if rates != {audio.sample_rate}:
             raise ConfigError(f"{folder} holds sound of {rates} Hz, the vocoder takes {audio.sample_rate} Hz")
-        chosen = [entries[i * len(entries) // limit] for i in range(limit)] if 0 < limit < len(entries) else entries
         self.folder = folder
-        self.entries = chosen
+        self.entries = spread(entries, limit)
         self.audio = audio
         self.frames = frames
         self.past = past
         self.seed = seed
         self.generated: Mapping[str, Float[Tensor, "mels _"]] = {}
         self.generated_share = 0.0
-        self._waves: dict[int, Float[Tensor, " samples"]] = {}
-        self._mels: dict[int, Float[Tensor, "mels frames"]] = {}
+        self._cache: dict[int, Heard] = {}
+        self._cache_left = cache_gb * 1e9
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, place: Place) -> Segment:
         rng = np.random.default_rng([self.seed, place.epoch, place.clip])
-        wave, mel = self.wave(place.clip), self.mel(place.clip)
+        wave, mel = self.heard(place.clip)
         if rng.random() < self.generated_share:
             mel = self.generated_mel(place.clip)
         first = int(rng.integers(mel.shape[1] - self.frames + 1))
@@ -96,24 +105,23 @@ class SegmentDataset(Dataset[Segment]):
         """Take mels that a model made, by key, in the place of a share of the true ones."""
         self.generated, self.generated_share = mels, share
 
-    def wave(self, clip: int) -> Float[Tensor, " samples"]:
-        """Give a clip's sound, of whole frames, with silence behind it if it is shorter than a segment."""
-        if clip not in self._waves:
-            wave = torch.from_numpy(decode_wave(read_member(self.folder, self.entries[clip], "flac")))
-            frames = max(len(wave) // self.audio.hop_length, self.frames)
-            missing = max(0, frames * self.audio.hop_length - len(wave))
-            self._waves[clip] = torch.nn.functional.pad(wave, (0, missing))[: frames * self.audio.hop_length]
-        return self._waves[clip]
-
-    def mel(self, clip: int) -> Float[Tensor, "mels frames"]:
-        """Give the mel of a clip's sound."""
-        if clip not in self._mels:
-            self._mels[clip] = log_mel(self.wave(clip)[None], self.audio)[0]
-        return self._mels[clip]
+    def heard(self, clip: int) -> Heard:
+        """Give a clip's sound, of whole frames, with silence behind it if it is shorter than a segment, and its mel."""
+        if clip in self._cache:
+            return self._cache[clip]
+        wave = torch.from_numpy(decode_wave(read_member(self.folder, self.entries[clip], "flac")))
+        samples = max(len(wave) // self.audio.hop_length, self.frames) * self.audio.hop_length
+        wave = torch.nn.functional.pad(wave, (0, max(0, samples - len(wave))))[:samples]
+        heard = Heard(wave, log_mel(wave[None], self.audio)[0])
+        size = sum(part.numel() * part.element_size() for part in heard)
+        if size <= self._cache_left:
+            self._cache_left -= size
+            self._cache[clip] = heard
+        return heard
 
     def generated_mel(self, clip: int) -> Float[Tensor, "mels frames"]:
         """Give the mel that a model made of a clip, as long as the true one, which goes on where it ends."""
-        made, true = self.generated[self.entries[clip].key], self.mel(clip)
+        made, true = self.generated[self.entries[clip].key], self.heard(clip).mel
         return torch.cat([made[:, : true.shape[1]], true[:, made.shape[1] :]], dim=1)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import Place, choose_entries
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import Entry, read_member
@@ -121,9 +122,7 @@ def speech_entries(folder: Path, split: str, speakers: Sequence[str] = (), clips
     found = [entry for entry in choose_entries(folder, split, speakers) if entry.meta.get("transcript")]
     if not found:
         raise DataError(f"{folder} holds no clip of split {split!r} with a transcript", "prepare a corpus that has one")
-    if split != "train" or not 0 < clips < len(found):
-        return found
-    return [found[i * len(found) // clips] for i in range(clips)]
+    return spread(found, clips) if split == "train" else found
 
 
 def _check_rate(folder: Path, entry: Entry, sample_rate: int) -> None:

@@ -78,7 +78,7 @@ class VocoderTask:
             made = [vocoder(self._mel(clip).to(device)).cpu() for clip in range(self.heard)]
             rows = [self._scores(clip, wave) for clip, wave in enumerate(made)]
             scalars |= {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-            mels = {"true": self.val.mel(0), "made": log_mel(made[0][None], self.val.audio)[0]}
+            mels = {"true": self.val.heard(0).mel, "made": log_mel(made[0][None], self.val.audio)[0]}
         if not show:
             return Validation(scalars["loss"], scalars)
         figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()})}
@@ -99,11 +99,11 @@ class VocoderTask:
         return config.sigma * torch.randn(shape, generator=generator).to(batch.mel)
 
     def _mel(self, clip: int) -> Tensor:
-        return self.val.generated_mel(clip) if self.val.generated else self.val.mel(clip)
+        return self.val.generated_mel(clip) if self.val.generated else self.val.heard(clip).mel
 
     def _scores(self, clip: int, made: Tensor) -> dict[str, float]:
-        true, rate = self.val.wave(clip), self.val.audio.sample_rate
-        error = (log_mel(made[None], self.val.audio)[0] - self.val.mel(clip)).abs().mean()
+        true, rate = self.val.heard(clip).wave, self.val.audio.sample_rate
+        error = (log_mel(made[None], self.val.audio)[0] - self.val.heard(clip).mel).abs().mean()
         return {
             "mel error": error.item(),
             "STOI": float(stoi(true.numpy(), made.numpy(), rate)),

@@ -166,6 +166,7 @@ def _datasets(prepared: Path, recipe: VocoderRecipe) -> tuple[SegmentDataset, Se
             recipe.train.seed,
             recipe.speakers,
             recipe.clips if split == "train" else 0,
+            recipe.train.cache_gb,
         )
         for split in ("train", "val")
     )

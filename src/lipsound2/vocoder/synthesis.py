@@ -15,7 +15,7 @@ from lipsound2.vocoder.half import half_is_fast, halved
 from lipsound2.vocoder.prediction import Predictor, colour
 from lipsound2.vocoder.waveglow import WaveGlow
 from lipsound2.vocoder.windows import windows
-from lipsound2.weights import WEIGHTS_NAME, fill, load_weights
+from lipsound2.weights import WEIGHTS_NAME, fill, find_weights, load_weights
 
 
 class WaveGlowVocoder:
@@ -113,7 +113,7 @@ def waveglow_folder(folder: Path) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    for place in (folder / WaveGlowVocoder.name, folder / "best", folder):
-        if (place / WEIGHTS_NAME).is_file():
-            return place
-    raise CheckpointError(f"{folder} holds no WaveGlow", "make one with: lipsound2 vocoder train PREPARED")
+    found = find_weights(folder, WaveGlowVocoder.name)
+    if found is None:
+        raise CheckpointError(f"{folder} holds no WaveGlow", "make one with: lipsound2 vocoder train PREPARED")
+    return found
