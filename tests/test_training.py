@@ -14,6 +14,7 @@ from test_model import make, tiny
 from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
 from lipsound2.data.dataset import ClipDataset, Place, collate
 from lipsound2.errors import CheckpointError, ConfigError, TrainingError
+from lipsound2.packs import find_pack
 from lipsound2.training import loop
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.mel import MelTask, guided_attention, mel_statistics, off_diagonal
@@ -213,6 +214,28 @@ def test_guided_attention_knows_a_diagonal():
     assert guided_attention(wrong, lengths.float(), lengths, 0.1) > 0.7
     assert off_diagonal(diagonal[0]) == 0
     assert off_diagonal(wrong[0]) == pytest.approx(4.5)
+
+
+def test_the_correlation_term_is_taught_when_asked_for(prepared):
+    data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
+    model = make(tiny())
+    batch = collate([data[Place(0, 0)], data[Place(0, 1)]])
+    parts = {}
+    for weight in (0.0, 0.5, 1.0):
+        task = MelTask(model, data, data, MelLossConfig(correlation_weight=weight, sampling_to=0.0))
+        with torch.no_grad():
+            parts[weight] = task.loss(model, batch, 0.0, torch.Generator().manual_seed(0))[1]
+    assert "correlation" not in parts[0.0]
+    assert parts[0.5]["correlation"] > 0
+    assert parts[1.0]["correlation"].item() == pytest.approx(2 * parts[0.5]["correlation"].item())
+
+
+def test_fine_tuning_looks_where_the_recipe_says(prepared, tmp_path):
+    pretrain(prepared, tmp_path / "base", recipe(epochs=1), cpu())
+    narrow = replace(recipe(epochs=1), window=(50, 80, 40))
+    finetune(prepared, tmp_path / "narrow", tmp_path / "base", narrow, cpu())
+    assert find_pack(tmp_path / "base").load_model().config.video == tiny().video
+    assert find_pack(tmp_path / "narrow").load_model().config.video == replace(tiny().video, window=(50, 80, 40))
 
 
 def test_sampling_share_rises_as_configured(prepared):

@@ -195,6 +195,8 @@ class MelLossConfig:
         sampling_from: Epoch from which the decoder is fed its own output now and then.
         sampling_to: Epoch from which it is fed so with probability `sampling_share`.
         sampling_share: 0 is the paper's teacher forcing, 1 trains as inference runs.
+        correlation_weight: Weight of 1 - correlation of envelopes (see `training.correlation`), a term the
+            paper does not have.
     """
 
     guided_weight: float = 1.0
@@ -203,6 +205,7 @@ class MelLossConfig:
     sampling_from: float = 0.0
     sampling_to: float = 8.0
     sampling_share: float = 1.0
+    correlation_weight: float = 0.0
 
 
 @dataclass(frozen=True)

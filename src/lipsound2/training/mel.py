@@ -14,6 +14,7 @@ from lipsound2.config import MelLossConfig, ModelConfig
 from lipsound2.data.dataset import Batch, ClipDataset, Example, Place, collate
 from lipsound2.model import LipSound2, Prediction
 from lipsound2.model.masks import length_mask
+from lipsound2.training.correlation import envelope_correlation
 from lipsound2.training.task import Validation
 
 
@@ -50,7 +51,7 @@ class MelTask:
     def loss(
         self, model: nn.Module, batch: Batch, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute MSE before and after the postnet, plus guided attention while it lasts."""
+        """Compute MSE before and after the postnet, plus the terms that the settings ask for."""
         share = self._sampling_share(epoch)
         steps = -(-batch.mel.shape[-1] // self.model.config.decoder.frames_per_step)
         own = torch.rand(len(batch.keys), steps, generator=generator) < share
@@ -65,6 +66,10 @@ class MelTask:
                 batch.video_lengths,
                 self.settings.guided_width,
             )
+        if self.settings.correlation_weight > 0:
+            true = batch.mel[..., : predicted.after.shape[-1]]
+            likeness = envelope_correlation(true, predicted.after, batch.mel_lengths, self.train.audio)
+            parts["correlation"] = self.settings.correlation_weight * (1 - likeness).mean()
         return torch.stack(list(parts.values())).sum(), parts
 
     def validate(self, model: nn.Module, show: bool) -> Validation:

@@ -22,6 +22,7 @@ class Recipe:
 
     Attributes:
         model: Size of the model; fine-tuning keeps that of the model it starts from.
+        window: What fine-tuning looks at instead of the start's `VideoConfig.window`; None keeps that.
         train: The loop.
         loss: What is taught.
         augment: How clips are varied.
@@ -30,6 +31,7 @@ class Recipe:
     """
 
     model: ModelConfig = field(default_factory=small)
+    window: tuple[int, int, int] | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
     loss: MelLossConfig = field(default_factory=MelLossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -77,7 +79,10 @@ def finetune(prepared: Path, run: Path, start: Path | str, recipe: Recipe, fabri
     Returns:
         The best free-running validation error.
     """
-    return _train(prepared, run, recipe, fabric, find_pack(start).load_model())
+    model = find_pack(start).load_model()
+    if recipe.window:
+        model.config = replace(model.config, video=replace(model.config.video, window=recipe.window))
+    return _train(prepared, run, recipe, fabric, model)
 
 
 def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
