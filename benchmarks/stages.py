@@ -119,7 +119,7 @@ def pack_stages(found: Pack, video: Path, clip: float) -> list[Stage]:
     def speaker() -> Pipeline:
         return Pipeline(found.load_model(), choose_vocoder(found.info.vocoder, config.audio, found.waveglow))
 
-    stages = [_faces(video, clip), *_model(config, found.load_model, clip)]
+    stages = [_decoding(video, clip), _faces(video, clip), *_model(config, found.load_model, clip)]
     stages += [_vocoder(f"vocoder {name}", make, clip) for name, make in vocoders.items()]
     if found.recognizer:
         stages.append(_recognizer(lambda: load_recognizer(found.recognizer or Path()), clip))
@@ -144,14 +144,24 @@ def paper_stages(video: Path, clip: float, quick: bool) -> list[Stage]:
     ]
 
 
+def _decoding(video: Path, clip: float) -> Stage:
+    def run() -> None:
+        # Faces are found in one pass and cut out in another, so that no picture has to be kept.
+        for _ in itertools.chain(media.stream_frames(video), media.stream_frames(video)):
+            pass
+
+    return Stage("decoding, twice", lambda: run, clip, 2 * clip * 25, "frames")
+
+
 def _faces(video: Path, clip: float) -> Stage:
     def make() -> Run:
         detector = faces.MtcnnDetector()
+        frames = list(media.stream_frames(video))
 
         def run() -> None:
-            tracking = faces.find_tracks(media.stream_frames(video), detector)
+            tracking = faces.find_tracks(iter(frames), detector)
             track = faces.select(tracking, "largest")[0][0]
-            for _ in faces.crop_faces(media.stream_frames(video), track):
+            for _ in faces.crop_faces(iter(frames), track):
                 pass
 
         return run
