@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def test_a_pack_is_rebuilt_from_itself_alone(pack, run):
     # Stored in half precision.
     torch.testing.assert_close(model(video, lengths).after, expected, atol=0.05, rtol=0.01)
     torch.testing.assert_close(find_pack(run).load_model()(video, lengths).after, expected)
+
+
+def test_others_may_read_a_pack(pack):
+    masked = os.umask(0)
+    os.umask(masked)
+    assert {path.stat().st_mode & 0o777 for path in pack.rglob("*") if path.is_file()} == {0o666 & ~masked}
 
 
 def test_packs_are_found_by_name(pack, monkeypatch):

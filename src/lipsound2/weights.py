@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lipsound2.atomic import atomic_path
@@ -23,7 +23,8 @@ def find_weights(folder: Path, part: str) -> Path | None:
 def save_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
     """Write weights as one safetensors file; floating-point ones as `dtype` if one is given."""
     with atomic_path(path) as temporary:
-        save_file({name: _stored(tensor, dtype) for name, tensor in weights.items()}, temporary)
+        # Not by `save_file`, whose files nobody but their owner may read.
+        temporary.write_bytes(save({name: _stored(tensor, dtype) for name, tensor in weights.items()}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
