@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,21 @@ def test_augmentation_does_what_it_says():
     step = torch.cat([torch.zeros(8, 64, 50), torch.ones(8, 64, 50)], dim=2)
     blurred = augment.blur(step, SpeechAugmentConfig(blur=1.0, jitter=0.0), generator)
     assert 0.1 < blurred[:, :, 49].max() <= 0.5 + 1e-6
+
+
+def test_of_two_that_would_generate_speech_one_speaks(prepared, run, tmp_path, monkeypatch):
+    real, spoken = cascade.speak_entry, []
+
+    def noting(pipeline: object, folder: Path, entry: object) -> bytes:
+        spoken.append(entry.key)
+        return real(pipeline, folder, entry)
+
+    monkeypatch.setattr(cascade, "speak_entry", noting)
+    output = tmp_path / "generated"
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(generate_speech, prepared, run, output, clips=2) for _ in range(2)]:
+            done.result()
+    assert sorted(spoken) == sorted(entry.key for entry in read_index(output))
 
 
 def test_generated_speech_is_kept_and_taken_up_where_it_was_stopped(prepared, run, tmp_path, monkeypatch):

@@ -5,7 +5,8 @@
       train-00000.tar     sound and transcripts, as `lipsound2 prepare` keeps them, without pictures
       index.jsonl         written last, and says that all is done
 
-Each clip is first a file of its own in `.staging`, so that a run that was stopped goes on where it was.
+Each clip is first a file of its own in `.staging`, so that a run that was stopped goes on where it was. Of several
+processes, such as torchrun starts, one speaks and the others wait for it.
 """
 
 import json
@@ -14,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+
+from filelock import FileLock
 
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.data.sample import Sample, encode_wave
@@ -27,6 +30,7 @@ from lipsound2.weights import WEIGHTS_NAME
 
 PLAN_NAME = "generated.json"
 STAGING_NAME = ".staging"
+LOCK_NAME = ".lock"
 SPLITS = ("train", "val")
 """What is spoken: test clips are never trained on."""
 
@@ -61,18 +65,20 @@ def generate_speech(
         for split in SPLITS
         for entry in speech_entries(prepared, split, speakers, clips)
     ]
-    _check_plan(output, entries, pack, vocoder)
-    if (output / INDEX_NAME).exists():
-        return
-    pipeline = load(pack, vocoder, device)
-    for done, entry in enumerate(entries):
-        progress(done, len(entries))
-        staged = _staged(output, entry)
-        if not staged.exists():
-            with atomic_path(staged) as temporary:
-                temporary.write_bytes(speak_entry(pipeline, prepared, entry))
-    progress(len(entries), len(entries))
-    _finish(output, entries, pipeline.model.config.audio.sample_rate)
+    output.mkdir(parents=True, exist_ok=True)
+    with FileLock(output / LOCK_NAME):
+        _check_plan(output, entries, pack, vocoder)
+        if (output / INDEX_NAME).exists():
+            return
+        pipeline = load(pack, vocoder, device)
+        for done, entry in enumerate(entries):
+            progress(done, len(entries))
+            staged = _staged(output, entry)
+            if not staged.exists():
+                with atomic_path(staged) as temporary:
+                    temporary.write_bytes(speak_entry(pipeline, prepared, entry))
+        progress(len(entries), len(entries))
+        _finish(output, entries, pipeline.model.config.audio.sample_rate)
 
 
 def speak_entry(pipeline: Pipeline, prepared: Path, entry: Entry) -> bytes:
