@@ -230,12 +230,12 @@ def test_the_correlation_term_is_taught_when_asked_for(prepared):
     assert parts[1.0]["correlation"].item() == pytest.approx(2 * parts[0.5]["correlation"].item())
 
 
-def test_fine_tuning_looks_where_the_recipe_says(prepared, tmp_path):
-    pretrain(prepared, tmp_path / "base", recipe(epochs=1), cpu())
-    narrow = replace(recipe(epochs=1), window=(50, 80, 40))
-    finetune(prepared, tmp_path / "narrow", tmp_path / "base", narrow, cpu())
-    assert find_pack(tmp_path / "base").load_model().config.video == tiny().video
-    assert find_pack(tmp_path / "narrow").load_model().config.video == replace(tiny().video, window=(50, 80, 40))
+def test_training_looks_where_the_recipe_says(prepared, tmp_path):
+    wide, narrow = replace(recipe(epochs=1), window=(8, 8, 144)), replace(recipe(epochs=1), window=(50, 80, 40))
+    pretrain(prepared, tmp_path / "wide", wide, cpu())
+    finetune(prepared, tmp_path / "narrow", tmp_path / "wide", narrow, cpu())
+    for name, window in (("wide", (8, 8, 144)), ("narrow", (50, 80, 40))):
+        assert find_pack(tmp_path / name).load_model().config.video == replace(tiny().video, window=window)
 
 
 def test_sampling_share_rises_as_configured(prepared):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lipsound2.atomic import atomic_path
@@ -23,8 +23,11 @@ def find_weights(folder: Path, part: str) -> Path | None:
 def save_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
     """Write weights as one safetensors file; floating-point ones as `dtype` if one is given."""
     with atomic_path(path) as temporary:
-        # Not by `save_file`, whose files nobody but their owner may read.
-        temporary.write_bytes(save({name: _stored(tensor, dtype) for name, tensor in weights.items()}))
+        # `save_file` makes files that nobody but their owner may read.
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file({name: _stored(tensor, dtype) for name, tensor in weights.items()}, temporary)
+        temporary.chmod(mode)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

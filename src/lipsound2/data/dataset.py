@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
 from lipsound2.corpora.clip import SPLITS, spread
+from lipsound2.data.cache import ClipCache
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import Entry, read_index, read_member
 from lipsound2.data.view import Crops, draw_jitter, hide, read_crops, stretch, view
@@ -91,20 +92,19 @@ class ClipDataset(Dataset[Example]):
         self.augment = augment
         self.seed = seed
         self._check_rates()
-        self._cache: dict[int, Decoded] = {}
-        self._cache_left = cache_gb * 1e9
+        self._cache = ClipCache[Decoded](cache_gb)
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, place: Place) -> Example:
-        clip = self._decoded(place.clip)
+        clip = self._cache.get(place.clip, self._decode)
         key = self.entries[place.clip].key
         if self.augment is None:
             return Example(key, view(clip.crops, self.video), log_mel(clip.wave[None], self.audio)[0])
         rng = np.random.default_rng([self.seed, place.epoch, place.clip])
         if rng.random() < self.augment.splice:
-            clip = self._spliced(place.clip, rng)
+            clip = self._spliced(clip, place.clip, rng)
         mel = log_mel(clip.wave[None], self.audio)[0]
         video = view(clip.crops, self.video, draw_jitter(self.augment, rng))
         if self.augment.hide:
@@ -120,21 +120,14 @@ class ClipDataset(Dataset[Example]):
         """Compute the log-mel of a clip's sound."""
         return log_mel(self.wave(index)[None], self.audio)[0]
 
-    def _decoded(self, index: int) -> Decoded:
-        if index in self._cache:
-            return self._cache[index]
-        decoded = Decoded(read_crops(self.folder, self.entries[index], self.video.channels), self.wave(index))
-        size = sum(part.numel() * part.element_size() for part in decoded)
-        if size <= self._cache_left:
-            self._cache_left -= size
-            self._cache[index] = decoded
-        return decoded
+    def _decode(self, index: int) -> Decoded:
+        return Decoded(read_crops(self.folder, self.entries[index], self.video.channels), self.wave(index))
 
-    def _spliced(self, index: int, rng: np.random.Generator) -> Decoded:
+    def _spliced(self, clip: Decoded, index: int, rng: np.random.Generator) -> Decoded:
         """Join a clip and another of its speaker, both cut at about the same place."""
         speaker = self.entries[index].meta["speaker"]
         others = [i for i, entry in enumerate(self.entries) if entry.meta["speaker"] == speaker]
-        clip, other = self._decoded(index), self._decoded(int(rng.choice(others)))
+        other = self._cache.get(int(rng.choice(others)), self._decode)
         share = rng.uniform(0.2, 0.8)
         rate = self.audio.sample_rate // self.video.fps
         cut, other_cut = round(share * len(clip.crops)), round(share * len(other.crops))

@@ -1,4 +1,4 @@
-"""How alike the envelopes of two log-mels are: a differentiable stand-in for STOI and ESTOI.
+"""Two log-mels -> how alike their envelopes are, a differentiable stand-in for STOI and ESTOI.
 
 Those two measures (Taal, Hendriks, Heusdens & Jensen 2011; Jensen & Taal 2016) correlate envelopes of
 third-octave bands over 384 ms. Here the envelopes are read off the mel, so that no waveform is needed.
@@ -80,7 +80,7 @@ def _unit(x: Tensor, dim: int) -> Tensor:
 
 
 def _envelopes(mel: Float[Tensor, "batch mels frames"], config: AudioConfig) -> Float[Tensor, "batch bands frames"]:
-    # The louder clip of a pair does not matter; a common scale keeps TINY small beside silence.
+    # How loud a clip is does not matter to what follows; brought below 1, no power overflows.
     power = torch.einsum("bm,nmt->nbt", _third_octaves(config).to(mel), (2 * (mel - mel.amax().detach())).exp())
     return (power + TINY**2).sqrt()
 

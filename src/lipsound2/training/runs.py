@@ -22,7 +22,7 @@ class Recipe:
 
     Attributes:
         model: Size of the model; fine-tuning keeps that of the model it starts from.
-        window: What fine-tuning looks at instead of the start's `VideoConfig.window`; None keeps that.
+        window: What is looked at instead of the model's `VideoConfig.window`; None keeps that.
         train: The loop.
         loss: What is taught.
         augment: How clips are varied.
@@ -79,10 +79,7 @@ def finetune(prepared: Path, run: Path, start: Path | str, recipe: Recipe, fabri
     Returns:
         The best free-running validation error.
     """
-    model = find_pack(start).load_model()
-    if recipe.window:
-        model.config = replace(model.config, video=replace(model.config.video, window=recipe.window))
-    return _train(prepared, run, recipe, fabric, model)
+    return _train(prepared, run, recipe, fabric, find_pack(start).load_model())
 
 
 def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
@@ -111,6 +108,8 @@ def _train(
     prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric.Fabric, start: LipSound2 | None
 ) -> float:
     config = start.config if start else recipe.model
+    if recipe.window:
+        config = replace(config, video=replace(config.video, window=recipe.window))
     recipe = replace(recipe, model=config)
     settings = recipe.train
     train = _dataset(prepared, "train", recipe)
@@ -118,6 +117,7 @@ def _train(
     fabric.launch()
     torch.manual_seed(settings.seed)
     model = start or LipSound2(config)
+    model.config = config
     if start is None:
         model.set_statistics(*mel_statistics(train))
     if fabric.is_global_zero:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig
 from lipsound2.corpora.clip import spread
+from lipsound2.data.cache import ClipCache
 from lipsound2.data.dataset import Place, choose_entries
 from lipsound2.data.sample import decode_wave
 from lipsound2.data.shards import read_member
@@ -84,8 +85,7 @@ class SegmentDataset(Dataset[Segment]):
         self.seed = seed
         self.generated: Mapping[str, Float[Tensor, "mels _"]] = {}
         self.generated_share = 0.0
-        self._cache: dict[int, Heard] = {}
-        self._cache_left = cache_gb * 1e9
+        self._cache = ClipCache[Heard](cache_gb)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -107,17 +107,13 @@ class SegmentDataset(Dataset[Segment]):
 
     def heard(self, clip: int) -> Heard:
         """Give a clip's sound, of whole frames, with silence behind it if it is shorter than a segment, and its mel."""
-        if clip in self._cache:
-            return self._cache[clip]
+        return self._cache.get(clip, self._decode)
+
+    def _decode(self, clip: int) -> Heard:
         wave = torch.from_numpy(decode_wave(read_member(self.folder, self.entries[clip], "flac")))
         samples = max(len(wave) // self.audio.hop_length, self.frames) * self.audio.hop_length
         wave = torch.nn.functional.pad(wave, (0, max(0, samples - len(wave))))[:samples]
-        heard = Heard(wave, log_mel(wave[None], self.audio)[0])
-        size = sum(part.numel() * part.element_size() for part in heard)
-        if size <= self._cache_left:
-            self._cache_left -= size
-            self._cache[clip] = heard
-        return heard
+        return Heard(wave, log_mel(wave[None], self.audio)[0])
 
     def generated_mel(self, clip: int) -> Float[Tensor, "mels frames"]:
         """Give the mel that a model made of a clip, as long as the true one, which goes on where it ends."""
