@@ -28,7 +28,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 
 demo: $(VENV)/ready
-	$(BIN)/python -m lipsound2 speak $(or $(VIDEO),examples) -o out/demo --force
+	$(BIN)/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
 clean:
 	rm -rf $(VENV) out build dist

@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     clip = 0.4 if options.quick else CLIP_SECONDS
     found = find_pack(options.pack)
-    print(_head(found, options.threads, clip), flush=True)  # noqa: T201
+    print(_head(found, options.threads, clip), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mpg"
         # In a process of its own, since threads that exist here would be missing in those that are forked later.
@@ -102,10 +102,10 @@ def main() -> None:
             (f"The pack {found.info.name}", pack_stages(found, video, clip)),
             ("The paper's sizes, with random weights", paper_stages(video, clip, options.quick)),
         ):
-            print(f"\n## {title}\n\n{COLUMNS}", flush=True)  # noqa: T201
+            print(f"\n## {title}\n\n{COLUMNS}", flush=True)
             for stage in stages:
                 measured = measure(stage, options.threads, 1 if options.quick else 5)
-                print(_line(stage, measured), flush=True)  # noqa: T201
+                print(_line(stage, measured), flush=True)
 
 
 def pack_stages(found: Pack, video: Path, clip: float) -> list[Stage]:

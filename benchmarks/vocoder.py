@@ -69,11 +69,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     mels = {audio: mel_of_noise(audio, options.seconds).to(options.device) for audio in (audio_16k(), audio_22k())}
-    print(f"{options.seconds:g} s of sound, {options.device}, {options.threads} threads, torch {torch.__version__}\n")  # noqa: T201
-    print("| vocoder | rate | real-time factor |\n|---|---|---|")  # noqa: T201
+    print(f"{options.seconds:g} s of sound, {options.device}, {options.threads} threads, torch {torch.__version__}\n")
+    print("| vocoder | rate | real-time factor |\n|---|---|---|")
     for name, vocoder in vocoders(options.device):
         factor = measure(vocoder, mels[vocoder.audio], options.repeats)
-        print(f"| {name} | {vocoder.audio.sample_rate} Hz | {factor:.3f} |", flush=True)  # noqa: T201
+        print(f"| {name} | {vocoder.audio.sample_rate} Hz | {factor:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

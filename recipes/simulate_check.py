@@ -28,10 +28,10 @@ def main(corpus: Path) -> None:
         said.append(clip.transcript or "")
         heard.append(listen(decoder, read_audio(clip.video, RATE)))
         faces += [len(detector.detect(frame.image)) for frame in stream_frames(clip.video)]
-        print(f"{clip.id}: {said[-1]} | {heard[-1]}")  # noqa: T201
+        print(f"{clip.id}: {said[-1]} | {heard[-1]}")
     without = [[" ".join(w for i, w in enumerate(text.split()) if i != 3) for text in texts] for texts in (said, heard)]
-    print(f"words right: {1 - jiwer.wer(said, heard):.3f}, without letters {1 - jiwer.wer(*without):.3f}")  # noqa: T201
-    print(f"pictures with exactly one face: {faces.count(1)} of {len(faces)}")  # noqa: T201
+    print(f"words right: {1 - jiwer.wer(said, heard):.3f}, without letters {1 - jiwer.wer(*without):.3f}")
+    print(f"pictures with exactly one face: {faces.count(1)} of {len(faces)}")
 
 
 def grid_decoder() -> pocketsphinx.Decoder:

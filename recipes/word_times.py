@@ -37,8 +37,8 @@ def main(out: Path, alignments: Path) -> None:
     ends = [read.end - said.end for read, said in pairs]
     near = sum(abs(start) <= NEAR and abs(end) <= NEAR for start, end in zip(starts, ends, strict=True))
     count = max(len(pairs), 1)
-    print(f"{len(pairs)} of {total} words read correctly, {near / count:.1%} of them within {NEAR} s")  # noqa: T201
-    print(f"starts {sum(starts) / count:+.3f} s, ends {sum(ends) / count:+.3f} s on average")  # noqa: T201
+    print(f"{len(pairs)} of {total} words read correctly, {near / count:.1%} of them within {NEAR} s")
+    print(f"starts {sum(starts) / count:+.3f} s, ends {sum(ends) / count:+.3f} s on average")
 
 
 if __name__ == "__main__":
