@@ -197,8 +197,6 @@ class MelLossConfig:
         sampling_share: 0 is the paper's teacher forcing, 1 trains as inference runs.
         correlation_weight: Weight of 1 - correlation of envelopes (see `training.correlation`), a term the
             paper does not have.
-        lag_ms: Most milliseconds by which a clip's sound may lie before or behind its picture: the loss compares
-            with the sound where it fits best (see `training.lag`). 0 takes clips as they are.
     """
 
     guided_weight: float = 1.0
@@ -208,7 +206,6 @@ class MelLossConfig:
     sampling_to: float = 8.0
     sampling_share: float = 1.0
     correlation_weight: float = 0.0
-    lag_ms: float = 0.0
 
 
 @dataclass(frozen=True)

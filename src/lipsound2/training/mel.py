@@ -15,7 +15,6 @@ from lipsound2.data.dataset import Batch, ClipDataset, Example, Place, collate
 from lipsound2.model import LipSound2, Prediction
 from lipsound2.model.masks import length_mask
 from lipsound2.training.correlation import envelope_correlation
-from lipsound2.training.lag import best_lags, shifted
 from lipsound2.training.task import Validation
 
 
@@ -57,7 +56,6 @@ class MelTask:
         steps = -(-batch.mel.shape[-1] // self.model.config.decoder.frames_per_step)
         own = torch.rand(len(batch.keys), steps, generator=generator) < share
         predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own.to(batch.mel.device))
-        batch = self._in_step(predicted, batch)
         before, after = (self._squared_error(mel, batch).mean() for mel in (predicted.before, predicted.after))
         parts = {"before": before, "after": after}
         weight = self.settings.guided_weight * max(0.0, 1 - epoch / max(self.settings.guided_epochs, 1e-9))
@@ -121,17 +119,6 @@ class MelTask:
             "STOI": float(stoi(true[:length], wave[:length], rate)),
             "ESTOI": float(stoi(true[:length], wave[:length], rate, extended=True)),
         }
-
-    def _in_step(self, predicted: Prediction, batch: Batch) -> Batch:
-        """Move the sound of clips that are out of step to where it fits best."""
-        most = round(self.settings.lag_ms * self.train.audio.sample_rate / (1000 * self.train.audio.hop_length))
-        if most == 0:
-            return batch
-        with torch.no_grad():
-            true = batch.mel[..., : predicted.after.shape[-1]]
-            scale = self.model.mel_std
-            lags = best_lags(true / scale, predicted.after.float() / scale, batch.mel_lengths, most)
-        return batch._replace(mel=shifted(batch.mel, batch.mel_lengths, lags))
 
     def _squared_error(self, mel: Float[Tensor, "batch mels frames"], batch: Batch) -> Float[Tensor, " batch"]:
         """Give each clip's mean squared error in units of the training data's variance."""
