@@ -24,7 +24,7 @@ from lipsound2.vocoder.waveglow import WaveGlow
 
 def vocoders(device: str) -> Iterator[tuple[str, Vocoder]]:
     """Make each vocoder in turn, in half precision too where that is what it does by itself."""
-    yield "Griffin-Lim, 60 iterations", GriffinLim(audio_16k())
+    yield "Griffin-Lim, 30 iterations", GriffinLim(audio_16k())
     torch.manual_seed(0)
     for name, config in (("WaveGlow small", waveglow_small()), ("WaveGlow 256", waveglow_256())):
         model = WaveGlow(config).to(device).eval()

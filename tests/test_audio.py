@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pystoi import stoi
 
-from lipsound2.audio import griffin_lim, log_mel, mel_to_magnitude
+from lipsound2.audio import fine, griffin_lim, log_mel, mel_to_magnitude
 from lipsound2.config import AudioConfig, audio_16k, audio_22k
 from lipsound2.errors import ConfigError
 from lipsound2.vocoder import GriffinLim
@@ -77,6 +77,23 @@ def test_griffin_lim_is_intelligible_and_exactly_as_long_as_the_frames():
     assert stoi(wave[0].numpy(), rebuilt[0].numpy(), 16_000) > 0.9
 
 
+@pytest.mark.parametrize("config", [audio_16k(), audio_22k()])
+def test_griffin_lim_is_as_loud_as_the_mel(config):
+    mel = log_mel(speech_like(2.0, config.sample_rate), config)
+    for change in (0.0, -3.0):
+        again = log_mel(griffin_lim(mel + change, config), config)
+        assert abs((again.exp().sum() / (mel + change).exp().sum()).item() - 1) < 0.01
+
+
+def test_griffin_lim_makes_steady_sound_of_a_smooth_mel():
+    """The envelope of what a blurred mel becomes may flutter no more than half as much as that of noise."""
+    config = audio_16k()
+    smooth = torch.linspace(0, -3, config.n_mels)[None, :, None].expand(1, -1, 200)
+    noise = torch.randn(1, 200 * config.hop_length, generator=torch.Generator().manual_seed(0))
+    made, plain = (log_mel(wave, fine(config))[..., 20:-20] for wave in (griffin_lim(smooth, config), noise))
+    assert made.std(dim=2).mean() < 0.5 * plain.std(dim=2).mean()
+
+
 def test_griffin_lim_in_chunks_has_no_seam():
     config = audio_16k()
     mel = log_mel(speech_like(6.0), config)[0]
@@ -99,5 +116,7 @@ def test_griffin_lim_of_any_length():
 def test_config_refuses_what_cannot_be():
     with pytest.raises(ConfigError, match="win_length"):
         AudioConfig(win_length=2048)
+    with pytest.raises(ConfigError, match="hop_length"):
+        AudioConfig(hop_length=161)
     with pytest.raises(ConfigError, match="f_max"):
         AudioConfig(f_max=9000.0)

@@ -34,6 +34,8 @@ class AudioConfig:
     def __post_init__(self) -> None:
         if not 0 < self.win_length <= self.n_fft:
             raise ConfigError(f"win_length must be in 1..n_fft ({self.n_fft}), got {self.win_length}")
+        if self.hop_length < 2 or self.hop_length % 2:
+            raise ConfigError(f"hop_length must be even and at least 2, got {self.hop_length}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ConfigError(
                 f"f_min < f_max <= {self.sample_rate / 2:g} Hz expected, got {self.f_min:g} and {self.f_max:g}"

@@ -19,7 +19,7 @@ class GriffinLim:
 
     name = "griffin-lim"
 
-    def __init__(self, audio: AudioConfig, iterations: int = 60, chunk: int = 1000, overlap: int = 50) -> None:
+    def __init__(self, audio: AudioConfig, iterations: int = 30, chunk: int = 1000, overlap: int = 50) -> None:
         self.audio = audio
         self.iterations = iterations
         self.chunk = chunk
