@@ -66,8 +66,8 @@ def griffin_lim(
     Returns:
         Exactly frames * hop_length samples, in which the known ones fade into those estimated.
     """
-    magnitude = _between(mel_to_magnitude(mel, config))
     short = fine(config)
+    magnitude = _between(mel_to_magnitude(mel, config)[:, :: config.n_fft // short.n_fft])
     samples = mel.shape[-1] * config.hop_length
     generator = torch.Generator().manual_seed(seed)
     angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator).to(mel)
@@ -89,9 +89,11 @@ def griffin_lim(
 
 
 def fine(config: AudioConfig) -> AudioConfig:
-    """Give settings with half the hop and windows of five such hops (25 ms at 16 kHz), but the same bins."""
+    """Give settings with half the hop, windows of five such hops (25 ms at 16 kHz), and every bin or every second."""
     hop = config.hop_length // 2
-    return replace(config, hop_length=hop, win_length=5 * hop)
+    window = min(5 * hop, config.win_length)
+    bins = 2 if config.n_fft % 4 == 0 and window <= config.n_fft // 2 else 1
+    return replace(config, hop_length=hop, win_length=window, n_fft=config.n_fft // bins)
 
 
 def _between(magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames2"]:

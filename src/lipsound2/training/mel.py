@@ -84,7 +84,7 @@ class MelTask:
             predicted: Prediction = model(batch.video, batch.video_lengths)
             rows += self._rows(predicted, batch)
             if show:
-                waves = griffin_lim(predicted.after.float(), self.val.audio, iterations=30).cpu().numpy()
+                waves = griffin_lim(predicted.after.float(), self.val.audio).cpu().numpy()
                 for i, place in enumerate(places):
                     rows[place.clip] |= self._intelligibility(waves[i], place.clip)
                 if start == 0:
