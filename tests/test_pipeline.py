@@ -25,7 +25,7 @@ from lipsound2.vocoder import GriffinLim
 @pytest.fixture(scope="session")
 def pipeline() -> Pipeline:
     config = tiny()
-    return Pipeline(make(config), GriffinLim(config.audio, iterations=4))
+    return Pipeline(make(config), GriffinLim(config.audio, iterations=10))
 
 
 @pytest.fixture(scope="session")
