@@ -110,6 +110,21 @@ def test_the_cache_changes_nothing(prepared):
         torch.testing.assert_close(cached[Place(0, 1)].video, fresh[Place(0, 1)].video)
 
 
+def test_a_cache_filled_at_once_decodes_nothing_twice(prepared, monkeypatch):
+    data = ClipDataset(prepared, "train", AUDIO, GREY)
+    fresh = ClipDataset(prepared, "train", AUDIO, GREY, cache_gb=0.0)
+    one = sum(tensor.nbytes for tensor in data._decode(0)) / 1e9
+    partly = ClipDataset(prepared, "train", AUDIO, GREY, cache_gb=1.5 * one)
+    data.fill_cache()
+    partly.fill_cache()
+    last = Place(0, len(data) - 1)
+    expected = fresh[last].video
+    torch.testing.assert_close(partly[last].video, expected)
+    monkeypatch.setattr(ClipDataset, "_decode", lambda *_: pytest.fail("decoded again"))
+    torch.testing.assert_close(data[last].video, expected)
+    partly[Place(0, 0)]
+
+
 def test_view_is_the_window():
     rows = torch.arange(160, dtype=torch.uint8)[None, None, :, None].expand(2, 1, 160, 160)
     seen = view(rows.contiguous(), replace(GREY, size=80))

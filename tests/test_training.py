@@ -56,6 +56,18 @@ def test_a_run_leaves_all_that_it_says(prepared, tmp_path):
     }
 
 
+def test_where_clips_are_kept_changes_nothing(prepared, tmp_path):
+    plain = recipe(epochs=1)
+    pretrain(prepared, tmp_path / "plain", plain, cpu())
+    pretrain(prepared, tmp_path / "device", replace(plain, on_device=True), cpu())
+    pretrain(prepared, tmp_path / "workers", recipe(epochs=1, workers=2), cpu())
+    weights = [load_file(tmp_path / run / "best" / "model.safetensors") for run in ("plain", "device", "workers")]
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][key], other[key]) for key in other)
+    with pytest.raises(ConfigError, match="exclude"):
+        replace(recipe(workers=2), on_device=True)
+
+
 class StoppedError(Exception):
     pass
 

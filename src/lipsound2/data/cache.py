@@ -1,6 +1,8 @@
 """A clip's number and how to decode it -> the decoded clip, kept in memory as long as there is room."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from torch import Tensor
@@ -26,8 +28,21 @@ class ClipCache(Generic[T]):
         if index in self._clips:
             return self._clips[index]
         clip = decode(index)
-        size = sum(tensor.nbytes for tensor in clip)
-        if size <= self._left:
-            self._left -= size
-            self._clips[index] = clip
+        self._keep(index, clip)
         return clip
+
+    def fill(self, count: int, decode: Callable[[int], T]) -> None:
+        """Decode clips 0 to `count` - 1 on all cores, until one does not fit."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for index, clip in enumerate(pool.map(decode, range(count))):
+                if not self._keep(index, clip):
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    return
+
+    def _keep(self, index: int, clip: T) -> bool:
+        size = sum(tensor.nbytes for tensor in clip)
+        if size > self._left:
+            return False
+        self._left -= size
+        self._clips[index] = clip
+        return True

@@ -68,6 +68,9 @@ class ClipDataset(Dataset[Example]):
         limit: Take only so many clips, spread evenly over the split; 0 takes all.
         cache_gb: Decoded clips are kept in memory up to so many GB.
         speakers: Take only clips of these speakers; empty takes all.
+
+    Attributes:
+        device: Where decoded clips are kept and varied.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class ClipDataset(Dataset[Example]):
         self.augment = augment
         self.seed = seed
         self._check_rates()
+        self.device = torch.device("cpu")
         self._cache = ClipCache[Decoded](cache_gb)
 
     def __len__(self) -> int:
@@ -112,6 +116,10 @@ class ClipDataset(Dataset[Example]):
         rate = 1 + rng.uniform(-self.augment.speed, self.augment.speed)
         return Example(key, *self._stretched(video, mel, round(video.shape[1] * rate)))
 
+    def fill_cache(self) -> None:
+        """Decode clips now, on all cores, as many as there is room for."""
+        self._cache.fill(len(self), self._decode)
+
     def wave(self, index: int) -> Float[Tensor, " samples"]:
         """Read a clip's sound."""
         return torch.from_numpy(decode_wave(read_member(self.folder, self.entries[index], "flac")))
@@ -121,7 +129,8 @@ class ClipDataset(Dataset[Example]):
         return log_mel(self.wave(index)[None], self.audio)[0]
 
     def _decode(self, index: int) -> Decoded:
-        return Decoded(read_crops(self.folder, self.entries[index], self.video.channels), self.wave(index))
+        crops = read_crops(self.folder, self.entries[index], self.video.channels)
+        return Decoded(crops.to(self.device), self.wave(index).to(self.device))
 
     def _spliced(self, clip: Decoded, index: int, rng: np.random.Generator) -> Decoded:
         """Join a clip and another of its speaker, both cut at about the same place."""

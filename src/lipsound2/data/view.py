@@ -76,7 +76,7 @@ def view(crops: Crops, config: VideoConfig, jitter: Jitter | None = None) -> Vie
     change = jitter or Jitter()
     pixels = crops.float()
     grid = functional.affine_grid(_theta(config, change)[None], [1, 1, config.size, config.size], align_corners=False)
-    grid = grid.expand(len(crops), -1, -1, -1)
+    grid = grid.to(pixels.device).expand(len(crops), -1, -1, -1)
     pixels = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     if jitter is not None:
         mean = pixels.mean()
@@ -95,7 +95,7 @@ def hide(seen: View, share: float, fps: int, rng: np.random.Generator) -> View:
         if rng.random() < share:
             start = second + int(rng.integers(fps))
             hidden[start : start + int(rng.integers(1, round(0.4 * fps) + 1))] = True
-    return torch.where(hidden[:, None, None], mean, seen)
+    return torch.where(hidden[:, None, None].to(seen.device), mean, seen)
 
 
 def stretch(frames: Float[Tensor, "channels frames"], length: int) -> Float[Tensor, "channels length"]:

@@ -9,6 +9,7 @@ import torch
 
 from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
+from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.packs import find_pack
 from lipsound2.training.loop import fit
@@ -28,6 +29,8 @@ class Recipe:
         augment: How clips are varied.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
+        on_device: Keep decoded clips, and vary them, on the device that trains: a GPU does it faster than many
+            processes that load data, of which there can then be none.
     """
 
     model: ModelConfig = field(default_factory=small)
@@ -37,6 +40,11 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     speakers: tuple[str, ...] = ()
     clips: int = 0
+    on_device: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_device and self.train.workers:
+            raise ConfigError("on_device and workers exclude each other")
 
 
 def pretrain_recipe(preset: str = "small") -> Recipe:
@@ -115,6 +123,10 @@ def _train(
     train = _dataset(prepared, "train", recipe)
     val = _dataset(prepared, "val", replace(recipe, clips=0))
     fabric.launch()
+    if recipe.on_device:
+        train.device = val.device = fabric.device
+    if recipe.on_device or settings.workers:
+        train.fill_cache()
     torch.manual_seed(settings.seed)
     model = start or LipSound2(config)
     model.config = config
