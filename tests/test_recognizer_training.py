@@ -209,3 +209,9 @@ def test_the_commands_train_and_finetune(prepared, run, tmp_path):
     record = json.loads((second / "metrics.jsonl").read_text().splitlines()[0])
     assert {"WER generated", "WER real", "CER generated"} <= record.keys()
     assert (second / "best" / "language.arpa").is_file()
+    third = tmp_path / "third"
+    heard = ["--generated", str(second / "generated"), "--speech", str(second / "generated")]
+    command = ["recognizer", "finetune", *common, "--from", first, "--pack", str(run), "-o", str(third), *heard]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    steps = [json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["step"] for folder in (second, third)]
+    assert steps[1] > steps[0]

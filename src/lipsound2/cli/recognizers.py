@@ -77,6 +77,10 @@ def finetune(
     generated: Annotated[
         Path | None, typer.Option(help="Folder of the generated speech; by default below the output.")
     ] = None,
+    more: Annotated[
+        list[Path] | None,
+        typer.Option("--speech", help="More speech with transcripts to train on, without pictures; repeatable."),
+    ] = None,
     vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
     recipe: RecipeFile = None,
     epochs: Epochs = None,
@@ -101,6 +105,6 @@ def finetune(
         cascade.generate_speech(
             prepared, pack, speech, wanted.speakers, wanted.clips, vocoder, str(fabric.device), progress
         )
-    error = recognizer_runs.finetune_recognizer(prepared, speech, output, start, wanted, fabric)
+    error = recognizer_runs.finetune_recognizer(prepared, speech, output, start, wanted, fabric, more or ())
     if fabric.is_global_zero:
         print(f"{output}: best word error rate on generated speech {error:.1%}")  # noqa: T201

@@ -128,6 +128,17 @@ class Studio:
         split = self._held_out.get(sentence.name) or split_by_hash(sentence.name, self.config.val, self.config.test)
         return Plan(clip, speaker, sentence, split)
 
+    def say(self, plan: Plan) -> Utterance:
+        """Speak a sentence and film nothing: exactly the sound that `shoot` gives.
+
+        Raises:
+            DataError: A word has no pronunciation.
+            MissingExtraError: The voice is not installed.
+        """
+        config = self.config
+        speaker = make_speaker(config.seed, plan.speaker, config.size, config.difficulty)
+        return self._say(plan, speaker, self._rng(plan))[1]
+
     def shoot(self, plan: Plan) -> Shot:
         """Speak a sentence and film it.
 
@@ -137,14 +148,23 @@ class Studio:
         """
         config = self.config
         speaker, figure = _cast(config.seed, plan.speaker, config.size, config.difficulty)
-        rng = np.random.default_rng([config.seed, plan.speaker, plan.clip, 4])
-        shot = make_take(speaker, rng, config.difficulty)
+        rng = self._rng(plan)
+        shot, spoken = self._say(plan, speaker, rng)
+        frames = len(spoken.wave) * FPS // SAMPLE_RATE
+        poses = perform(spoken, shot.habits, frames, FPS, rng)
+        pictures = self._film(figure, self._backdrop(speaker, plan.speaker), shot, poses, rng)
+        return Shot(speaker, shot, spoken, frames, pictures)
+
+    def _rng(self, plan: Plan) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, plan.speaker, plan.clip, 4])
+
+    def _say(self, plan: Plan, speaker: Speaker, rng: np.random.Generator) -> tuple[Take, Utterance]:
+        """Choose how a sentence is said, and say it in the speaker's room, for a whole number of video frames."""
+        shot = make_take(speaker, rng, self.config.difficulty)
         spoken = self._voice.say(plan.sentence, shot.manner)
         frames = ceil(len(spoken.wave) * FPS / SAMPLE_RATE)
         wave = _in_room(spoken.wave, frames * SAMPLE_RATE // FPS, speaker.hum, rng)
-        poses = perform(spoken, shot.habits, frames, FPS, rng)
-        pictures = self._film(figure, self._backdrop(speaker, plan.speaker), shot, poses, rng)
-        return Shot(speaker, shot, spoken._replace(wave=wave), frames, pictures)
+        return shot, spoken._replace(wave=wave)
 
     @cached_property
     def _voice(self) -> Kokoro:

@@ -85,6 +85,7 @@ def finetune_recognizer(
     start: Path | str,
     recipe: RecognizerRecipe,
     fabric: lightning_fabric.Fabric,
+    more: Sequence[Path] = (),
 ) -> float:
     """Train a recogniser further, on generated and real speech together; a run that exists is resumed.
 
@@ -95,13 +96,14 @@ def finetune_recognizer(
         start: Folder of a recogniser, a run or a pack, or a pack by name.
         recipe: Settings; its `model` is ignored.
         fabric: Devices and precision.
+        more: Folders laid out like `generated`, whose training clips are heard too.
 
     Returns:
         The best word error rate on the generated speech of the validation clips, read greedily.
     """
     folder = Path(start) if Path(start).is_dir() else find_pack(start).folder
     model = load_jasper(find_recognizer(folder)).train()
-    return _train({"generated": generated, "real": prepared}, run, recipe, fabric, model)
+    return _train({"generated": generated, "real": prepared}, run, recipe, fabric, model, more)
 
 
 def _train(
@@ -110,9 +112,10 @@ def _train(
     recipe: RecognizerRecipe,
     fabric: lightning_fabric.Fabric,
     start: Jasper | None,
+    more: Sequence[Path] = (),
 ) -> float:
     recipe = replace(recipe, model=start.config if start else recipe.model)
-    train = _dataset(list(folders.values()), "train", recipe)
+    train = _dataset([*folders.values(), *more], "train", recipe)
     val = {name: _dataset([folder], "val", recipe) for name, folder in folders.items()}
     fabric.launch()
     torch.manual_seed(recipe.train.seed)
