@@ -29,8 +29,8 @@ class Recipe:
         augment: How clips are varied.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
-        on_device: Keep decoded clips, and vary them, on the device that trains: a GPU does it faster than many
-            processes that load data, of which there can then be none.
+        on_device: Keep decoded clips, and vary them, on the device that trains, in the place of processes that load
+            data.
     """
 
     model: ModelConfig = field(default_factory=small)
