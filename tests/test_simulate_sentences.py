@@ -36,6 +36,14 @@ def test_digit_strings():
     assert grammar("digits").sentence(407).transcript == "zero zero four zero seven"
 
 
+def test_three_letters_stand_each_between_preposition_and_digit():
+    letters = grammar("letters")
+    assert letters.size == (4 * 25 * 10) ** 3
+    assert letters.sentence(0).transcript == "at a zero at a zero at a zero"
+    assert letters.sentence(letters.size - 1).transcript == "with z nine with z nine with z nine"
+    assert [word.kind for word in letters.sentence(0).words] == ["preposition", "letter", "digit"] * 3
+
+
 def test_every_word_of_every_grammar_can_be_said():
     for name in GRAMMARS:
         chosen = grammar(name)

@@ -18,7 +18,7 @@ from lipsound2.packs import find_pack
 from lipsound2.training import loop
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.mel import MelTask, guided_attention, mel_statistics, off_diagonal
-from lipsound2.training.runs import Recipe, finetune, make_fabric, pretrain, read_recipe
+from lipsound2.training.runs import Recipe, finetune, make_fabric, pretrain, read_recipe, scale_dropout
 
 FAST = TrainConfig(epochs=2, batch_size=2, warmup=2, show_every=1)
 
@@ -66,6 +66,25 @@ def test_where_clips_are_kept_changes_nothing(prepared, tmp_path):
         assert all(torch.equal(weights[0][key], other[key]) for key in other)
     with pytest.raises(ConfigError, match="exclude"):
         replace(recipe(workers=2), on_device=True)
+
+
+def test_dropout_is_scaled_for_the_run_only(prepared, tmp_path):
+    pretrain(prepared, tmp_path / "as it is", recipe(epochs=1), cpu())
+    pretrain(prepared, tmp_path / "none", replace(recipe(epochs=1), dropout=0.0), cpu())
+    kept, changed = (tmp_path / run / "best" for run in ("as it is", "none"))
+    assert (kept / "config.json").read_text() == (changed / "config.json").read_text()
+    weights, others = (load_file(folder / "model.safetensors") for folder in (kept, changed))
+    assert not all(torch.equal(weights[key], others[key]) for key in weights)
+    model = make(tiny())
+    before = [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout | torch.nn.Dropout3d)]
+    scale_dropout(model, 0.5)
+    after = [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout | torch.nn.Dropout3d)]
+    assert max(before) > 0
+    assert after == [p / 2 for p in before]
+    with pytest.raises(ConfigError, match="drops all"):
+        scale_dropout(model, 100.0)
+    with pytest.raises(ConfigError, match="dropout factor"):
+        replace(recipe(), dropout=-1.0)
 
 
 class StoppedError(Exception):

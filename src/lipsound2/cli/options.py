@@ -41,6 +41,7 @@ class Grammar(StrEnum):
     """What simulated speakers say."""
 
     grid = "grid"
+    letters = "letters"
     digits = "digits"
     english = "english"
 

@@ -15,8 +15,9 @@ import numpy as np
 from lipsound2.corpora.clip import SPLITS_NAME, read_splits
 from lipsound2.errors import ConfigError, DataError
 
-GRAMMARS = ("grid", "digits", "english")
+GRAMMARS = ("grid", "letters", "digits", "english")
 GRID_KINDS = ("command", "colour", "preposition", "letter", "digit", "adverb")
+LETTERS_KINDS = ("preposition", "letter", "digit") * 3
 ENGLISH_KINDS = ("determiner", "adjective", "noun", "verb", "determiner", "noun")
 ENGLISH_ENDINGS = (("time",), ("place", "determiner", "noun"))
 DIGITS = 5
@@ -77,6 +78,8 @@ def grammar(name: str, text: Path | None = None) -> Grammar:
         return Grammar(len(sentences), sentences.__getitem__)
     if name == "grid":
         return Grammar(_count(GRID_KINDS), _grid)
+    if name == "letters":
+        return Grammar(_count(LETTERS_KINDS), _letters)
     if name == "digits":
         return Grammar(10**DIGITS, _digits)
     if name == "english":
@@ -119,6 +122,10 @@ def _grid(number: int) -> Sentence:
     words = _decode(number, GRID_KINDS)
     codes = [str(list(vocabulary()["digit"]).index(w.text)) if w.kind == "digit" else w.text[0] for w in words]
     return Sentence("".join(codes).replace("0", "z"), words)
+
+
+def _letters(number: int) -> Sentence:
+    return _named("l", _decode(number, LETTERS_KINDS))
 
 
 def _digits(number: int) -> Sentence:

@@ -39,7 +39,7 @@ class SimulateConfig:
     Attributes:
         clips: How many clips there are; they take turns among the speakers.
         speakers: How many speakers there are.
-        grammar: `grid`, `digits` or `english`.
+        grammar: `grid`, `letters`, `digits` or `english`.
         text: A file with one sentence a line, in place of the grammar.
         seed: Where everything random comes from.
         size: Side of the pictures in pixels, even.

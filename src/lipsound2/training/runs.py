@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning_fabric
 import torch
+from torch import nn
 
 from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
@@ -27,6 +28,8 @@ class Recipe:
         train: The loop.
         loss: What is taught.
         augment: How clips are varied.
+        dropout: Factor on the model's dropout while this run trains it; below 1 for a model that errs as much on
+            training clips as on others.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
         on_device: Keep decoded clips, and vary them, on the device that trains, in the place of processes that load
@@ -38,6 +41,7 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     loss: MelLossConfig = field(default_factory=MelLossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    dropout: float = 1.0
     speakers: tuple[str, ...] = ()
     clips: int = 0
     on_device: bool = False
@@ -45,6 +49,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
+        if self.dropout < 0:
+            raise ConfigError(f"a dropout factor of 0 or more expected, got {self.dropout:g}")
 
 
 def pretrain_recipe(preset: str = "small") -> Recipe:
@@ -112,6 +118,19 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
     )
 
 
+def scale_dropout(model: nn.Module, factor: float) -> None:
+    """Change the dropout of a model's layers, but not its configuration.
+
+    Raises:
+        ConfigError: A share of dropout would reach 1.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout | nn.Dropout3d):
+            if layer.p * factor >= 1:
+                raise ConfigError(f"a dropout factor of {factor:g} drops all of a layer", "choose a smaller one")
+            layer.p *= factor
+
+
 def _train(
     prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric.Fabric, start: LipSound2 | None
 ) -> float:
@@ -130,6 +149,7 @@ def _train(
     torch.manual_seed(settings.seed)
     model = start or LipSound2(config)
     model.config = config
+    scale_dropout(model, recipe.dropout)
     if start is None:
         model.set_statistics(*mel_statistics(train))
     if fabric.is_global_zero:
