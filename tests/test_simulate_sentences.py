@@ -87,7 +87,7 @@ def test_unknown_words_are_named_at_once():
 def test_an_unknown_grammar_names_the_known_ones():
     with pytest.raises(ConfigError) as error:
         grammar("klingon")
-    assert "grid, digits, english" in error.value.hint
+    assert "grid, letters, digits, english" in error.value.hint
 
 
 def test_no_two_splits_share_a_sentence():
