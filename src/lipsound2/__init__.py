@@ -1,9 +1,13 @@
 """LipSound2: give a silent video of a talking face its voice back, and read what was said."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lipsound2.pipeline import Pipeline, Speech, load
+
+# Idle OpenMP threads that spin take the cores from those that work; it counts when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Pipeline", "Speech", "load"]

@@ -1,4 +1,14 @@
-"""What a user sees when something is wrong: one line and, where there is one, a hint."""
+"""What a user sees when something is wrong: one line and, where there is one, a hint.
+
+`guard` is the one place that decides what counts as an error of an input.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPORT = "this is a bug in LipSound2: please report it with what --debug prints"
 
 
 class LipSoundError(Exception):
@@ -53,3 +63,57 @@ class StorageError(LipSoundError):
 
 class DownloadError(LipSoundError):
     """A file that cannot be fetched."""
+
+
+class InternalError(LipSoundError):
+    """A bug of ours; what raised it is its cause."""
+
+
+_DECODERS = ("av", "cv2", "soundfile", "tarfile", "zipfile", "zlib", "safetensors", "safetensors_rust")
+"""Packages that read files; whatever they raise as their own is the file's fault."""
+
+
+@contextmanager
+def guard(source: Path | str) -> Iterator[None]:
+    """Turn whatever goes wrong over one input into a `LipSoundError` that names it.
+
+    All that works through many inputs (speak, read, prepare, evaluate, simulate, plot) does each of them in such a
+    block, so that one bad input costs only itself.
+
+    Args:
+        source: The input.
+
+    Raises:
+        LipSoundError: As it was raised; a `FaceError` with the input's name.
+        MediaError: In the place of what the system, or a package that decodes files, raised.
+        InternalError: In the place of anything else, which is a bug.
+    """
+    try:
+        yield
+    except FaceError as error:
+        if str(source) in error.message:
+            raise
+        raise FaceError(f"{source}: {error.message}", error.hint) from error
+    except LipSoundError:
+        raise
+    except Exception as error:  # the one place where any error is caught; it never hides one
+        raise explain(error, source) from error
+
+
+def explain(error: Exception, source: Path | str) -> LipSoundError:
+    """Say what an exception means for the input over which it was raised."""
+    if isinstance(error, LipSoundError):
+        return error
+    reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    if isinstance(error, MemoryError) or _out_of_memory(error):
+        return MediaError(f"{source} needs more memory than there is", "close other programs, or cut it into pieces")
+    if isinstance(error, PermissionError):
+        return MediaError(f"{source} may not be read ({reason})", "change its permissions, or copy it elsewhere")
+    if isinstance(error, OSError | EOFError | UnicodeError) or type(error).__module__.split(".")[0] in _DECODERS:
+        return MediaError(f"{source} cannot be read ({reason})", "it may be damaged; try another copy")
+    return InternalError(f"{source}: internal error ({type(error).__name__}: {reason})", REPORT)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

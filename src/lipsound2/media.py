@@ -6,6 +6,7 @@ sound that starts earlier or later than the picture is cut or padded, so that sa
 """
 
 import heapq
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, UInt8
 
-from lipsound2.atomic import atomic_path
+from lipsound2.atomic import atomic_path, write_bytes
 from lipsound2.errors import MediaError
 
 VIDEO_SUFFIXES = frozenset(
@@ -142,8 +143,9 @@ def read_audio(path: Path, sample_rate: int) -> Samples | None:
 
 def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
     """Write mono samples as 16-bit PCM; samples beyond full scale are clipped."""
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    write_bytes(path, buffer.getvalue())
 
 
 def write_video(source: Path, wave: Samples, sample_rate: int, target: Path, captions: Sequence[Caption] = ()) -> None:

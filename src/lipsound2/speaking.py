@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lipsound2 import media
 from lipsound2.corpora.folder import find_videos
-from lipsound2.errors import ConfigError, LipSoundError, MediaError
+from lipsound2.errors import ConfigError, LipSoundError, MediaError, guard
 from lipsound2.faces import Tracking
 from lipsound2.pipeline import FORMATS, Pipeline, Speech, check_targets
 from lipsound2.recognizer.recognizer import Recognizer
@@ -100,8 +100,9 @@ def write_each(jobs: list[Job], write: Callable[[Job], Iterable[Path]]) -> int:
     failures = 0
     for job in jobs:
         try:
-            for path in write(job):
-                print(path)  # noqa: T201
+            with guard(job.video):
+                for path in write(job):
+                    print(path)  # noqa: T201
         except LipSoundError as error:
             if len(jobs) == 1:
                 raise
@@ -135,7 +136,8 @@ def list_faces(pipeline: Pipeline, jobs: list[Job]) -> int:
     failures = 0
     for job in jobs:
         try:
-            print(f"{job.video}\n{describe(pipeline.track(job.video), pipeline.model.config.video.fps)}")  # noqa: T201
+            with guard(job.video):
+                print(f"{job.video}\n{describe(pipeline.track(job.video), pipeline.model.config.video.fps)}")  # noqa: T201
         except LipSoundError as error:
             if len(jobs) == 1:
                 raise

@@ -1,32 +1,54 @@
 """Errors, warnings and progress -> lines on stderr; stdout belongs to results."""
 
+import codecs
+import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lipsound2.errors import LipSoundError
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+DEBUG_VARIABLE = "LIPSOUND2_DEBUG"
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr write any text: bytes of file names as they are, what an encoding lacks as an escape."""
+    codecs.register_error("lipsound2", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="lipsound2")
 
 
 def show_error(error: LipSoundError) -> None:
-    """Print an error and its hint, a line each."""
-    console.print("[bold red]error:[/]", error.message, markup=True, style=None)
+    """Print an error and its hint, a line each; with --debug also where it was raised."""
+    if os.environ.get(DEBUG_VARIABLE):
+        _print(Text("".join(traceback.format_exception(error))))
+    _print(Text("error: ", "bold red"), error.message)
     if error.hint:
-        console.print("[dim]hint:[/]", error.hint)
+        _print(Text("hint: ", "dim"), error.hint)
 
 
 def warn(message: str) -> None:
     """Print a warning on one line."""
-    console.print("[yellow]warning:[/]", message)
+    _print(Text("warning: ", "yellow"), message)
+
+
+def say(message: str) -> None:
+    """Print a line about the work."""
+    _print(message)
 
 
 def counting_bar() -> Progress:
     """Give a progress bar that counts, not yet started."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -41,3 +63,20 @@ def counting(description: str) -> Iterator[Callable[[int, int], None]]:
     with counting_bar() as progress:
         bar = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def _print(*parts: str | Text) -> None:
+    """Print parts as one line, as they are: brackets in a file's name are no markup."""
+    line = Text()
+    for part in parts:
+        line.append(part)
+    console.print(line, soft_wrap=True)
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode what an encoding lacks: a byte of a file's name as that byte, all else as a backslash escape."""
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    if all("\udc80" <= character <= "\udcff" for character in part):
+        return part.encode("utf-8", "surrogateescape"), error.end
+    return part.encode("ascii", "backslashreplace").decode(), error.end

@@ -15,7 +15,7 @@ from lipsound2.cli.options import (
     exit_with,
     yunet_file,
 )
-from lipsound2.terminal import console, counting
+from lipsound2.terminal import counting, say
 
 
 def prepare(
@@ -47,7 +47,7 @@ def prepare(
         summary = run(clips, output, config, make, update)
     print(f"{output}: {summary.samples} samples, {summary.failures} failures")  # noqa: T201
     if summary.failures:
-        console.print(f"the reasons are in {output / 'failures.jsonl'}")
+        say(f"the reasons are in {output / 'failures.jsonl'}")
     if summary.failures > max_failures * (summary.samples + summary.failures):
         raise typer.Exit(1)
 
@@ -85,5 +85,5 @@ def simulate(
         report = run(config, output, workers, like, update)
     print(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures")  # noqa: T201
     for failure in report.failures:
-        console.print(f"{failure.clip}: {failure.reason}")
+        say(f"{failure.clip}: {failure.reason}")
     exit_with(len(report.failures), clips, "clips")

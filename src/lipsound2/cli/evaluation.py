@@ -18,7 +18,7 @@ from lipsound2.cli.options import (
     make_detector,
     yunet_file,
 )
-from lipsound2.terminal import console, counting
+from lipsound2.terminal import counting, say
 
 
 def evaluate(
@@ -71,7 +71,7 @@ def evaluate(
     with counting("evaluating") as update:
         summary = run(settings, output, workers, force, make, update)
     _print(markdown(summary))
-    console.print(f"the report is in {output}")
+    say(f"the report is in {output}")
     exit_with(summary.failed, summary.clips, "clips")
 
 

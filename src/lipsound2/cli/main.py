@@ -1,18 +1,17 @@
 """The whole command.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 all is done, 1 some of many
-inputs failed, 2 nothing could be done, 130 interrupted.
+inputs failed, 2 nothing could be done, 70 a bug of ours, 130 interrupted.
 """
 
-import os
 import signal
 import sys
 
 import typer
 
 from lipsound2.cli import data, doctor, evaluation, imports, packs, reading, recognizers, speaking, training, vocoders
-from lipsound2.errors import LipSoundError
-from lipsound2.terminal import console, show_error
+from lipsound2.errors import InternalError, explain
+from lipsound2.terminal import prepare_streams, say, show_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,17 +43,18 @@ app.add_typer(imports.app, name="import")
 
 def main() -> None:
     """Run the command; an expected error is one line and a hint, exit status 2."""
-    # Idle OpenMP threads that spin take the cores from those that work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_streams()
     signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
-    except LipSoundError as error:
-        show_error(error)
-        sys.exit(2)
     except _InterruptedError:
-        console.print("interrupted; the same command goes on where it can")
+        say("interrupted; the same command goes on where it can")
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001  (the last place: whatever comes here is shown as one line)
+        found = explain(error, "lipsound2")
+        found.__cause__ = found.__cause__ or (None if found is error else error)
+        show_error(found)
+        sys.exit(70 if isinstance(found, InternalError) else 2)
 
 
 class _InterruptedError(BaseException):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from lipsound2.terminal import console
+from lipsound2.terminal import say
 
 if TYPE_CHECKING:
     from lipsound2.faces import Detector
@@ -84,7 +84,7 @@ RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="JSON of setti
 def exit_with(failures: int, total: int, what: str) -> None:
     """End with status 1 if some of many inputs failed."""
     if failures:
-        console.print(f"{failures} of {total} {what} failed")
+        say(f"{failures} of {total} {what} failed")
         raise typer.Exit(1)
 
 

@@ -21,15 +21,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import av.error
-import cv2
-
 from lipsound2 import faces
-from lipsound2.atomic import write_text
+from lipsound2.atomic import sweep, write_text
 from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
-from lipsound2.errors import DataError, LipSoundError, StorageError
+from lipsound2.errors import DataError, LipSoundError, StorageError, guard
 from lipsound2.workers import interrupts_held_back, settle
 
 FAILURES_NAME = "failures.jsonl"
@@ -97,8 +94,7 @@ def prepare(
     """
     shards = _plan(list(clips), config)
     _check_plan(output, shards, config)
-    for leftover in output.glob(".*.part"):
-        leftover.unlink()
+    sweep(output)
     total = sum(map(len, shards.values()))
     if not (output / INDEX_NAME).exists():
         tasks = {name: _tasks(output, name, members) for name, members in shards.items()}
@@ -248,11 +244,12 @@ def _start_worker(detector: DetectorFactory, config: SampleConfig) -> None:
 def _work(task: Task) -> Task:
     assert _worker is not None
     try:
-        sample = make_sample(task.clip, _worker.detector, _worker.config)
+        with guard(task.clip.video):
+            sample = make_sample(task.clip, _worker.detector, _worker.config)
     except StorageError:
         raise
-    except (LipSoundError, av.error.FFmpegError, cv2.error, OSError, ValueError, MemoryError) as error:
-        _stage_failure(task, str(error) or type(error).__name__)
+    except LipSoundError as error:
+        _stage_failure(task, error.message)
     else:
         write_shard(task.sample, [sample])
     return task

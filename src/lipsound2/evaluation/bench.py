@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -13,7 +11,7 @@ from jaxtyping import Float32
 from lipsound2.atomic import atomic_path
 from lipsound2.audio import log_mel
 from lipsound2.data.sample import encode_wave
-from lipsound2.errors import LipSoundError, StorageError
+from lipsound2.errors import LipSoundError, StorageError, guard
 from lipsound2.evaluation import words
 from lipsound2.evaluation.material import Item, Material, Source, open_material
 from lipsound2.evaluation.metrics import UnmeasurableError, choose_meters
@@ -167,9 +165,10 @@ def staged(output: Path, index: int) -> Path:
 def caught(read: Callable[[], Wave]) -> Wave | str:
     """Give a wave, or the reason why there is none."""
     try:
-        wave = read()
+        with guard("the clip"):
+            wave = read()
     except StorageError:
         raise
-    except (LipSoundError, av.error.FFmpegError, cv2.error, OSError, ValueError, RuntimeError) as error:
-        return str(error) or type(error).__name__
+    except LipSoundError as error:
+        return error.message
     return wave if len(wave) else "it has no length"

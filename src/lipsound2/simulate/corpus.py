@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from lipsound2 import __version__
 from lipsound2.atomic import write_text
 from lipsound2.corpora.clip import SPLITS_NAME
-from lipsound2.errors import DataError, LipSoundError, StorageError
+from lipsound2.errors import DataError, LipSoundError, StorageError, guard
 from lipsound2.simulate import lexicon, packages
 from lipsound2.simulate.film import write_film
 from lipsound2.simulate.licences import licences
@@ -107,15 +107,19 @@ def make_clip(studio: Studio, plan: Plan, output: Path) -> Failure | None:
     """
     base = output / plan.name
     try:
-        shot = studio.shoot(plan)
-        write_film(base.with_suffix(".mp4"), shot.pictures, FPS, shot.utterance.wave, SAMPLE_RATE, shot.take.lens.crf)
-        write_text(base.with_suffix(".txt"), plan.sentence.transcript + "\n")
-        write_text(base.with_suffix(".json"), json.dumps(_description(plan, shot), ensure_ascii=False, indent=1) + "\n")
+        with guard(plan.name):
+            _write(base, plan, studio.shoot(plan))
     except StorageError:
         raise
     except LipSoundError as error:
         return Failure(plan.name, error.message)
     return None
+
+
+def _write(base: Path, plan: Plan, shot: Shot) -> None:
+    write_film(base.with_suffix(".mp4"), shot.pictures, FPS, shot.utterance.wave, SAMPLE_RATE, shot.take.lens.crf)
+    write_text(base.with_suffix(".txt"), plan.sentence.transcript + "\n")
+    write_text(base.with_suffix(".json"), json.dumps(_description(plan, shot), ensure_ascii=False, indent=1) + "\n")
 
 
 def _make_all(

@@ -30,7 +30,7 @@ from lipsound2.atomic import write_text
 from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
 from lipsound2.data.dataset import EpochBatches
 from lipsound2.errors import TrainingError
-from lipsound2.terminal import console, counting_bar
+from lipsound2.terminal import counting_bar, say
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.optimizers import learning_rate, make_optimizer
 from lipsound2.training.task import Task, Validation
@@ -200,7 +200,7 @@ class _Trainer:
 
     def _say(self, message: str) -> None:
         if self.fabric.is_global_zero:
-            console.print(message)
+            say(message)
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
