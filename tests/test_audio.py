@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import librosa
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pystoi import stoi
 
-from lipsound2.audio import fine, griffin_lim, log_mel, mel_to_magnitude
+from lipsound2.audio import fine, griffin_lim, log_mel, mel_basis, mel_frequencies, mel_to_magnitude
 from lipsound2.config import AudioConfig, audio_16k, audio_22k
 from lipsound2.errors import ConfigError
 from lipsound2.vocoder import GriffinLim
@@ -120,3 +122,15 @@ def test_config_refuses_what_cannot_be():
         AudioConfig(hop_length=161)
     with pytest.raises(ConfigError, match="f_max"):
         AudioConfig(f_max=9000.0)
+
+
+@pytest.mark.parametrize(
+    "config", [audio_16k(), audio_22k(), replace(audio_16k(), n_mels=64, f_min=50.0, f_max=7600.0)]
+)
+def test_mel_filters_are_those_of_librosa_to_the_last_bit(config):
+    expected = librosa.filters.mel(
+        sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.f_min, fmax=config.f_max
+    )
+    assert np.array_equal(mel_basis(config).numpy(), expected)
+    edges = librosa.mel_frequencies(config.n_mels, fmin=config.f_min, fmax=config.f_max)
+    assert np.array_equal(mel_frequencies(config.n_mels, config.f_min, config.f_max), edges)

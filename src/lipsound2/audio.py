@@ -7,12 +7,17 @@ n // hop_length frames, so that frames and video frames stay in step however lon
 from dataclasses import replace
 from functools import lru_cache
 
-import librosa
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lipsound2.config import AudioConfig
+
+_HERTZ_A_MEL = 200 / 3
+_KNEE_HERTZ = 1000.0
+_KNEE = _KNEE_HERTZ / _HERTZ_A_MEL
+_LOG_STEP = float(np.log(6.4)) / 27
 
 
 def log_mel(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Float[Tensor, "batch mels frames"]:
@@ -113,12 +118,33 @@ def _as_loud(
 
 @lru_cache(maxsize=8)
 def mel_basis(config: AudioConfig) -> Float[Tensor, "mels bins"]:
-    """Give the Slaney mel filter bank as librosa defines it."""
-    return torch.from_numpy(
-        librosa.filters.mel(
-            sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.f_min, fmax=config.f_max
-        )
-    )
+    """Compute the triangular mel filters of Slaney's Auditory Toolbox (1998), each of unit area.
+
+    The same as `librosa.filters.mel`, whose package keeps a cache on the disk and takes a third of a second to import.
+    """
+    bins = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
+    edges = mel_frequencies(config.n_mels + 2, config.f_min, config.f_max)
+    widths = np.diff(edges)
+    slopes = edges[:, None] - bins
+    rising, falling = -slopes[:-2] / widths[:-1, None], slopes[2:] / widths[1:, None]
+    filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters *= (2 / (edges[2:] - edges[:-2]))[:, None]
+    return torch.from_numpy(filters)
+
+
+def mel_frequencies(count: int, low: float, high: float) -> Float64[np.ndarray, " count"]:
+    """List frequencies in Hz that are evenly spaced on Slaney's mel scale, from `low` to `high`.
+
+    The scale is linear below 1 kHz (15 mel) and logarithmic above, where 27 mel are a factor of 6.4.
+    """
+    mels = np.linspace(_to_mel(low), _to_mel(high), count)
+    linear = mels * _HERTZ_A_MEL
+    return np.where(mels < _KNEE, linear, _KNEE_HERTZ * np.exp(_LOG_STEP * (mels - _KNEE)))
+
+
+def _to_mel(hertz: float) -> float:
+    mel = hertz / _HERTZ_A_MEL
+    return mel if hertz < _KNEE_HERTZ else _KNEE + float(np.log(hertz / _KNEE_HERTZ)) / _LOG_STEP
 
 
 def _window(config: AudioConfig, like: Tensor) -> Float[Tensor, " window"]:

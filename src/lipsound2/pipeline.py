@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
+from PIL import Image
 from torch import Tensor
 
-from lipsound2 import faces, media, plots
+from lipsound2 import faces, media, picture
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import AudioConfig
 from lipsound2.data.view import Crops, view
@@ -123,8 +124,7 @@ class Speech:
                     media.write_video(self.source, self.wave, self.sample_rate, path, captions)
                 case "png":
                     with atomic_path(path) as temporary:
-                        alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
-                        plots.speech(self.mel, alignments).savefig(temporary, format="png", dpi=120)
+                        self.picture().save(temporary, format="PNG")
                 case _ if suffix in WRITERS:
                     if self.transcript is None:
                         raise ConfigError(f"{suffix!r} needs words, and this speech was not read", "call read() first")
@@ -132,6 +132,12 @@ class Speech:
                 case _:
                     raise ConfigError(f"unknown format {suffix!r}", f"one of {', '.join(FORMATS)}")
         return list(paths.values())
+
+    def picture(self) -> Image.Image:
+        """Draw the mel, its words if it was read, and the attention."""
+        alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
+        words = self.transcript.words if self.transcript else ()
+        return picture.draw(self.mel, alignments, self.audio, self.fps, self.source.name, words)
 
     def _cues(self) -> list[Cue]:
         return cues(self.transcript) if self.transcript else []

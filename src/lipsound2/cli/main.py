@@ -9,7 +9,19 @@ import sys
 
 import typer
 
-from lipsound2.cli import data, doctor, evaluation, imports, packs, reading, recognizers, speaking, training, vocoders
+from lipsound2.cli import (
+    data,
+    demo,
+    doctor,
+    evaluation,
+    imports,
+    packs,
+    reading,
+    recognizers,
+    speaking,
+    training,
+    vocoders,
+)
 from lipsound2.errors import InternalError, explain
 from lipsound2.terminal import prepare_streams, say, show_error
 
@@ -34,6 +46,7 @@ for command in (
     packs.pack,
     packs.packs,
     doctor.doctor,
+    demo.demo,
 ):
     app.command()(command)
 app.add_typer(vocoders.app, name="vocoder")

@@ -4,7 +4,6 @@ from math import gcd
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import scipy.signal
 from jaxtyping import Float32
 
 from lipsound2.text import Transcript
@@ -32,6 +31,8 @@ class Recognizer(Protocol):
 def read_wave(recognizer: Recognizer, wave: Wave, sample_rate: int) -> Transcript:
     """Transcribe a wave of any sample rate."""
     if sample_rate != recognizer.sample_rate:
+        from scipy.signal import resample_poly  # most of a second to import, and seldom needed
+
         common = gcd(sample_rate, recognizer.sample_rate)
-        wave = scipy.signal.resample_poly(wave, recognizer.sample_rate // common, sample_rate // common)
+        wave = resample_poly(wave, recognizer.sample_rate // common, sample_rate // common)
     return recognizer.transcribe(wave.astype(np.float32))

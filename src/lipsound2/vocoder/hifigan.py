@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import make_interp_spline
-from scipy.signal import resample_poly
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -127,6 +125,8 @@ class HifiGan:
 
     def _own(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, "mels own_frames"]:
         """Bring a mel to the generator's frame rate and level, a little longer than it is."""
+        from scipy.interpolate import make_interp_spline
+
         own, audio = audio_22k(), self.audio
         ratio = own.hop_length * audio.sample_rate / (own.sample_rate * audio.hop_length)
         count = ceil(mel.shape[1] / ratio) + 1
@@ -177,6 +177,8 @@ def level_offset(audio: AudioConfig) -> Float[Tensor, "mels 1"]:
 
 def resample(wave: Float[Tensor, " samples"], rate: int, wanted: int) -> Float[Tensor, " resampled"]:
     """Change the sample rate."""
+    from scipy.signal import resample_poly
+
     if rate == wanted:
         return wave
     shared = gcd(rate, wanted)

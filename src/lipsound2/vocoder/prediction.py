@@ -10,15 +10,12 @@ the Jacobian is triangular with 1 / gain on its diagonal, so this is a flow with
 from functools import lru_cache
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg import hankel
-from scipy.signal import lfilter
 from torch import Tensor
 
-from lipsound2.audio import mel_basis
+from lipsound2.audio import mel_basis, mel_frequencies
 from lipsound2.config import AudioConfig
 
 WHITE = 1e-4
@@ -81,6 +78,10 @@ def colour(
 
 def _recursion(rows: np.ndarray, filters: np.ndarray, past: np.ndarray) -> np.ndarray:
     """Run the filter of each hop, which begins with what the hops before it left."""
+    # Most of a second to import, and only WaveGlow needs it.
+    from scipy.linalg import hankel
+    from scipy.signal import lfilter
+
     order, hop = filters.shape[1], rows.shape[1]
     wave = np.concatenate([past, np.zeros(rows.size)])
     reach = min(order, hop)
@@ -116,7 +117,7 @@ def _filter_areas(audio: AudioConfig) -> Float[Tensor, " mels"]:
 @lru_cache(maxsize=8)
 def _between_bins(audio: AudioConfig) -> Float[Tensor, "bins mels"]:
     """Interpolate between the centres of the mel filters; outside of them the nearest one counts."""
-    centres = librosa.mel_frequencies(audio.n_mels + 2, fmin=audio.f_min, fmax=audio.f_max)[1:-1]
+    centres = mel_frequencies(audio.n_mels + 2, audio.f_min, audio.f_max)[1:-1]
     bins = np.linspace(0, audio.sample_rate / 2, audio.n_fft // 2 + 1)
     columns = [np.interp(bins, centres, row) for row in np.eye(audio.n_mels)]
     return torch.from_numpy(np.stack(columns, axis=1))
