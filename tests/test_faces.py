@@ -4,6 +4,7 @@ import cv2
 import matplotlib.cbook
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from lipsound2 import faces
 from lipsound2.errors import FaceError
@@ -187,3 +188,10 @@ def test_yunet_without_its_file_is_one_error(tmp_path):
     wrong.write_bytes(b"not a network")
     with pytest.raises(FaceError, match="not a YuNet model"):
         faces.YuNetDetector(wrong)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 100])
+def test_landmarks_are_smoothed_as_scipy_does_it(frames):
+    points = np.random.default_rng(0).uniform(0, 300, (frames, 5, 2))
+    expected = gaussian_filter1d(points, 5.0, axis=0, mode="nearest")
+    np.testing.assert_allclose(faces.smoothed(points, 5.0), expected, rtol=0, atol=1e-11)

@@ -11,8 +11,8 @@ import pytest
 import lipsound2
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "prbh8s.mp4"
-CACHING = ("joblib", "librosa", "matplotlib", "numba", "pooch", "torch._inductor", "torch.utils.tensorboard")
-"""Packages that keep a cache on the disk when they are imported."""
+CACHING = ("joblib", "scipy", "librosa", "matplotlib", "numba", "pooch", "torch._inductor", "torch.utils.tensorboard")
+"""Packages that keep a cache on the disk or are slow to import, none of which these commands need."""
 
 
 def unknown_user() -> list[str]:
