@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test test-pythons check demo format clean
+.PHONY: setup test test-pythons test-kills check demo format clean
 
 # Torch alone and first, without its GPU libraries where no GPU is: a bounded range takes the CPU build if one is at hand.
 $(VENV)/ready: pyproject.toml
@@ -21,6 +21,10 @@ test: $(VENV)/ready
 # A built wheel in a fresh environment of every other supported Python at hand; minutes and gigabytes for each.
 test-pythons: $(VENV)/ready
 	$(BIN)/python tests/pythons.py
+
+# A batch over 40 odd files, killed ten times, against one left alone; minutes.
+test-kills: $(VENV)/ready
+	$(BIN)/python tests/kills.py
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
