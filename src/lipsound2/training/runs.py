@@ -10,6 +10,7 @@ from torch import nn
 
 from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
+from lipsound2.devices import count_devices, find_device
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.packs import find_pack
@@ -102,16 +103,23 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
     Under torchrun or `fabric run` the number of processes and nodes is theirs.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or another accelerator of Lightning Fabric.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         devices: Processes on this machine.
         precision: See `TrainConfig`.
+
+    Raises:
+        ConfigError: There is no such device, or there are not so many.
     """
+    kind, _, number = find_device(device).partition(":")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("WORLD_SIZE", local)) // local
+    most = count_devices(kind)
+    if local > (1 if number else most or local):
+        raise ConfigError(f"{local} processes for {1 if number else most} of {device}", "give fewer with --devices")
     strategy = "ddp" if local * nodes > 1 else "auto"
     return lightning_fabric.Fabric(
-        accelerator=device,
-        devices=local,
+        accelerator=kind,
+        devices=[int(number)] if number and kind != "cpu" else local,
         num_nodes=nodes,
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]
