@@ -10,19 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_pipeline import pipeline, video
+from test_pipeline import pipeline, speech, video
 
 from lipsound2 import jobs, speaking
 from lipsound2.errors import ConfigError, LipSoundError, StorageError
 from lipsound2.facts import facts
-from lipsound2.names import LONGEST, file_name, fit
-from lipsound2.results import RECORDS, Results
+from lipsound2.results import LONGEST, RECORDS, Results, fit
 from lipsound2.speaking import Options, Tools, speak_all
 from lipsound2.subtitles import to_json
 from lipsound2.terminal import Manner, behave
 from lipsound2.text import Transcript, Word
 
-__all__ = ["pipeline", "video"]
+__all__ = ["pipeline", "speech", "video"]
 
 
 @pytest.fixture
@@ -150,12 +149,6 @@ def test_names_are_shortened_only_where_they_must_be():
     assert long != other
 
 
-def test_names_that_windows_refuses():
-    assert file_name("con", windows=True) == "%con"
-    assert file_name("s1/a?b. .", windows=True) == "s1%2Fa%3Fb%2E%20%2E"
-    assert file_name("a.b", windows=True) == "a.b"
-
-
 def test_an_output_that_is_a_file(tmp_path):
     one, formats = [Path("a.mp4")], ("wav", "mp4", "json")
     assert jobs.read_output(tmp_path / "out.new", one, formats) == jobs.Place(tmp_path / "out.new")
@@ -200,8 +193,8 @@ class Batch:
 
 
 @pytest.fixture
-def batch(pipeline, video, tmp_path) -> Batch:
-    return Batch(pipeline.speak(video), tmp_path / "out")
+def batch(speech, tmp_path) -> Batch:
+    return Batch(speech, tmp_path / "out")
 
 
 def test_a_batch_goes_on(batch, films, capsys):

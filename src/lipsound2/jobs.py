@@ -144,7 +144,8 @@ def _check(source: Path) -> None:
         raise MediaError("-: pipes cannot be read", "give a file")
     if url and not source.exists():
         hint = "give the path alone" if url[1].lower() == "file" else "download it first, then give the file"
-        raise MediaError(f"{source} is a URL, a file or folder was expected", hint)
+        whole = f"{url[0]}//{str(source)[url.end() :].lstrip('/')}".replace("///", "//")
+        raise MediaError(f"{whole} is a URL, a file or folder was expected", hint)
     mode = source.stat().st_mode if _there(source) else 0
     if not mode:
         raise MediaError(f"no such file: {source}")

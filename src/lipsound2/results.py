@@ -11,6 +11,7 @@ is never overwritten.
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha1, sha256
@@ -19,11 +20,14 @@ from typing import Any
 
 from lipsound2.atomic import sweep, write_text
 from lipsound2.errors import StorageError
-from lipsound2.names import fit, fold
 
 RECORDS = ".lipsound2"
 CONTENT = "content"
 """Setting that holds the digest of the video that a file was made of."""
+LONGEST = 255
+"""Bytes of a file's name that the usual file systems hold."""
+ROOM = len("-face9.json")
+"""Bytes kept for what is put behind the name of a result."""
 _PIECE = 1 << 20
 
 Settings = Mapping[str, Any]
@@ -211,6 +215,20 @@ class Results:
         """Whether a record's video is gone and this one has its content."""
         contents = {settings.get(CONTENT) for settings in record.files.values()}
         return bool(contents) and not self._owner(record).exists() and contents == {digest(video)}
+
+
+def fit(name: str) -> str:
+    """Shorten a name that leaves no room for an ending; a digest of the whole keeps it unlike others."""
+    whole = os.fsencode(name)
+    if len(whole) + ROOM <= LONGEST:
+        return name
+    mark = f"~{sha1(whole).hexdigest()[:10]}"
+    return whole[: LONGEST - ROOM - len(mark)].decode("utf-8", "ignore") + mark
+
+
+def fold(name: str) -> str:
+    """Return what is the same for names that some file systems take for one: case and composed letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def digest(path: Path) -> str:

@@ -60,10 +60,11 @@ app.add_typer(recognizers.app, name="recognizer")
 app.add_typer(imports.app, name="import")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         print(f"lipsound2 {__version__}")  # noqa: T201
         raise typer.Exit
+    return False
 
 
 @app.callback()

@@ -2,13 +2,14 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 import lightning_fabric
 import torch
 from torch import nn
 
-from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small
+from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
 from lipsound2.devices import count_devices, find_device
 from lipsound2.errors import ConfigError
@@ -50,8 +51,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
-        if self.dropout < 0:
-            raise ConfigError(f"a dropout factor of 0 or more expected, got {self.dropout:g}")
+        in_range(self, 0, inf, "dropout", "clips")
 
 
 def pretrain_recipe(preset: str = "small") -> Recipe:
