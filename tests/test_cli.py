@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import pytest
@@ -13,18 +14,40 @@ from test_media import bad_files
 from test_packs import pack, run
 from test_training import recipe
 
+from lipsound2.cli import main
 from lipsound2.config import to_json
 from lipsound2.corpora.folder import find_videos
 
 __all__ = ["pack", "run"]
 
 
-def lipsound2(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+class Done(NamedTuple):
+    """What became of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def lipsound2(capsys):
+    """Run a command in this process, as its `main` does."""
+
+    def run(*arguments: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return Done(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error::DeprecationWarning:lipsound2", "-m", "lipsound2", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def only_error(done: subprocess.CompletedProcess[str]) -> list[str]:
+def only_error(done: Done) -> list[str]:
     """Check that a command failed as it should, and give the lines it printed."""
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -42,15 +65,15 @@ def test_speak_writes_next_to_each_other_and_keeps_folders(pack, clips, tmp_path
     video = find_videos(clips)[0]
     shutil.copy(video, folder / "a clip.mp4")
     shutil.copy(video, folder / "deep er" / "b.mp4")
-    done = lipsound2("speak", folder, folder / "a clip.mp4", "-o", tmp_path / "out put", "--pack", pack)
+    done = process("speak", folder, folder / "a clip.mp4", "-o", tmp_path / "out put", "--pack", pack)
     assert done.returncode == 0, done.stderr
     written = [Path(line).relative_to(tmp_path / "out put").as_posix() for line in done.stdout.splitlines()]
-    stems = ["a clip", "deep er/b", "a clip-2"]
+    stems = ["a clip", "deep er/b"]
     assert written == [f"{stem}.{suffix}" for stem in stems for suffix in ("wav", "mp4", "png")]
     assert all((tmp_path / "out put" / name).stat().st_size > 1000 for name in written)
 
 
-def test_one_bad_file_does_not_stop_the_rest(pack, clips, tmp_path):
+def test_one_bad_file_does_not_stop_the_rest(lipsound2, pack, clips, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(find_videos(clips)[0], folder / "good.mp4")
@@ -59,10 +82,10 @@ def test_one_bad_file_does_not_stop_the_rest(pack, clips, tmp_path):
     assert done.returncode == 1
     assert [Path(line).name for line in done.stdout.splitlines()] == ["good.wav"]
     assert "bad.mp4 is not a media file" in done.stderr
-    assert "1 of 2 videos failed" in done.stderr
+    assert "1 of 2 done, 1 failed" in done.stderr
 
 
-def test_a_damaged_file_is_spoken_as_far_as_it_goes(pack, clips, tmp_path):
+def test_a_damaged_file_is_spoken_as_far_as_it_goes(lipsound2, pack, clips, tmp_path):
     cut = tmp_path / "cut.mkv"
     with av.open(str(find_videos(clips)[0])) as source, av.open(str(cut), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
@@ -76,7 +99,7 @@ def test_a_damaged_file_is_spoken_as_far_as_it_goes(pack, clips, tmp_path):
     assert "the file may be damaged" in " ".join(done.stderr.split())
 
 
-def test_bad_input_is_one_line_and_a_hint(pack, tmp_path):
+def test_bad_input_is_one_line_and_a_hint(lipsound2, pack, tmp_path):
     for message, path in bad_files(tmp_path).items():
         if path.is_dir():
             continue
@@ -89,7 +112,7 @@ def test_bad_input_is_one_line_and_a_hint(pack, tmp_path):
     assert "no face" in only_error(lipsound2("speak", whole, "-o", tmp_path / "out", "--pack", pack))[0]
 
 
-def test_bad_options_are_one_line_and_a_hint(pack, clips, tmp_path):
+def test_bad_options_are_one_line_and_a_hint(lipsound2, pack, clips, tmp_path):
     video = find_videos(clips)[0]
     out = ("-o", tmp_path / "out")
     assert "no pack and no folder" in only_error(lipsound2("speak", video, *out, "--pack", "nobody"))[0]
@@ -101,27 +124,36 @@ def test_bad_options_are_one_line_and_a_hint(pack, clips, tmp_path):
     assert "differs from its checksum" in only_error(lipsound2("speak", video, *out, "--pack", pack))[0]
 
 
-def test_nothing_is_overwritten_unasked(pack, clips, tmp_path):
-    command = ("speak", find_videos(clips)[0], "-o", tmp_path, "--pack", pack, "-f", "wav")
-    assert lipsound2(*command).returncode == 0
-    assert "exists" in only_error(lipsound2(*command))[0]
-    assert lipsound2(*command, "--force").returncode == 0
+def test_the_same_command_goes_on_and_overwrites_nothing(lipsound2, pack, clips, tmp_path):
+    video = find_videos(clips)[0]
+    command = ("speak", video, "-o", tmp_path / "x.wav", "--pack", pack)
+    assert lipsound2(*command).stdout == f"{tmp_path / 'x.wav'}\n"
+    again = lipsound2(*command, "--json")
+    assert again.returncode == 0
+    told = json.loads(again.stdout)
+    assert told == {"source": str(video), "status": "skipped", "outputs": [str(tmp_path / "x.wav")]}
+    assert "made with vocoder" in only_error(lipsound2(*command, "--vocoder", "waveglow"))[0]
+    done = lipsound2(*command, "--force", "--json", "--verbose")
+    told = json.loads(done.stdout)
+    assert (told["status"], told["source"], told["faces"]) == ("done", str(video), 1)
+    assert "device cpu" in done.stderr
+    assert "making sound" in done.stderr
 
 
-def test_a_folder_that_cannot_be_written(pack, clips, tmp_path):
+def test_a_folder_that_cannot_be_written(lipsound2, pack, clips, tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()
     lines = only_error(lipsound2("speak", find_videos(clips)[0], "-o", blocked / "out", "--pack", pack))
     assert "cannot write" in lines[0]
 
 
-def test_faces_are_listed(pack, clips, tmp_path):
+def test_faces_are_listed(lipsound2, pack, clips, tmp_path):
     done = lipsound2("speak", find_videos(clips)[0], "--list-faces", "--pack", pack)
     assert done.returncode == 0
     assert "face 1: 0.00-" in done.stdout
 
 
-def test_from_a_corpus_to_a_voice(clips, tmp_path):
+def test_from_a_corpus_to_a_voice(lipsound2, clips, tmp_path, monkeypatch):
     """Prepare, pretrain, finetune, make a pack and speak with it: the commands fit together."""
     settings = tmp_path / "recipe.json"
     settings.write_text(to_json(recipe(epochs=1)))
@@ -144,17 +176,18 @@ def test_from_a_corpus_to_a_voice(clips, tmp_path):
     pack = tmp_path / "packs" / "ours"
     done = lipsound2("pack", tuned, "-o", pack, "--licence", "CC0-1.0", "--trained-on", "simulated", "--card", card)
     assert done.returncode == 0, done.stderr
-    listed = lipsound2("packs", LIPSOUND2_PACKS=str(pack.parent)).stdout
+    monkeypatch.setenv("LIPSOUND2_PACKS", str(pack.parent))
+    listed = lipsound2("packs").stdout
     assert "ours" in listed
     assert "CC0-1.0" in listed
     done = lipsound2("speak", find_videos(clips)[0], "-o", tmp_path / "out", "--pack", pack)
     assert done.returncode == 0, done.stderr
-    examined = lipsound2("doctor", LIPSOUND2_PACKS=str(pack.parent))
+    examined = lipsound2("doctor")
     assert examined.returncode == 0, examined.stdout
     assert "pack ours" in examined.stdout
 
 
-def test_too_many_failures_of_prepare_exit_with_1(clips, tmp_path):
+def test_too_many_failures_of_prepare_exit_with_1(lipsound2, clips, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(find_videos(clips)[0], folder / "good.mp4")
@@ -178,7 +211,68 @@ def test_ctrl_c_is_one_line(clips, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_help_is_quick_and_names_every_command():
+WRONG = {
+    "speek x": "no such command 'speek' | did you mean speak?",
+    "vocoder trian": "no such command 'trian' | did you mean train?",
+    "speak": "missing argument",
+    "speak a.mp4 --vocodr x": "no such option: --vocodr | did you mean --vocoder?",
+    "speak -x.mp4": "no such option | goes behind two of them: lipsound2 speak -- -x.mp4",
+    "speak a.mp4 --device foo": "no device 'foo' here | there is: auto, cpu",
+    "speak a.mp4 --device cuda:99": "no device 'cuda:99' here",
+    "pretrain p --device foo": "no device 'foo' here",
+    "speak a.mp4 --beam -1": "--beam",
+    "speak a.mp4 --beam 3": "--beam does nothing without --text",
+    "speak a.mp4 --face 0": "unknown face '0'",
+    "speak a.mp4 --detector-file x": "--detector-file does nothing without --detector yunet",
+    "speak a.mp4 -o x.mp3": "nothing is written as mp3",
+    "speak a.mp4 b.mp4 -o x.wav": "is one file",
+    "read a.mp4 --sound --vocoder griffin-lim": "--vocoder does nothing with --sound",
+    "read a.mp4 --threads 0": "--threads",
+    "prepare folder . --shard-size 0": "--shard-size",
+    "prepare folder . --workers -1": "--workers",
+    "prepare folder . --max-mismatch nan": "--max-mismatch",
+    "prepare folder . --max-failures 1.5": "--max-failures",
+    "prepare folder . --max-mismatch inf": "--max-mismatch",
+    "simulate --clips 0": "--clips",
+    "simulate --difficulty -1": "--difficulty",
+    "simulate --val 0.7 --test 0.6": "val and test",
+    "evaluate --data . --clips -1": "--clips",
+    "evaluate --data . --device foo": "no device 'foo' here",
+    "pretrain p --epochs 0": "--epochs",
+    "pretrain p --batch-size -2": "--batch-size",
+    "pretrain p --lr -1": "--lr",
+    "pretrain p --lr 0": "--lr",
+    "pretrain p --lr inf": "--lr",
+    "finetune p --from q --devices 0": "--devices",
+    "finetune p --from q --clips 0": "--clips",
+    "vocoder train p --seed -1": "--seed",
+    "pretrain p --recipe recipe.json": "recipe.json: epochs must be at least 1, got 0",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_use_is_one_line_and_a_hint(lipsound2, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.mp4").touch()
+    (tmp_path / "recipe.json").write_text(to_json(recipe(epochs=1)).replace('"epochs": 1', '"epochs": 0'))
+    said = " ".join(only_error(lipsound2(*line.split())))
+    for part in WRONG[line].split(" | "):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_common_options_are_understood_anywhere(lipsound2, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIPSOUND2_DEBUG", "")
+    missing = tmp_path / "none.mp4"
+    for words in (["--json", "-q", "speak", missing], ["speak", missing, "--quiet", "--json"]):
+        done = lipsound2(*words, "-o", tmp_path / "out")
+        assert json.loads(done.stdout)["error"] == f"no such file: {missing}"
+    assert "Traceback" in lipsound2("speak", missing, "-o", tmp_path / "out", "--debug").stderr
+    assert lipsound2("speak", "-o", tmp_path / "out", "--", "--json").stderr.startswith("error: no such file: --json")
+    assert lipsound2("--version").stdout.startswith("lipsound2 ")
+
+
+def test_help_is_quick_and_names_every_command(lipsound2):
     done = lipsound2("--help")
     for command in ("speak", "prepare", "pretrain", "finetune", "packs", "pack", "doctor"):
         assert command in done.stdout

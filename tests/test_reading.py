@@ -17,13 +17,17 @@ from typer.testing import CliRunner
 
 from lipsound2 import media
 from lipsound2.cli import app
-from lipsound2.errors import ConfigError, LipSoundError, MediaError, StorageError
+from lipsound2.errors import ConfigError, LipSoundError
+from lipsound2.jobs import SOUND_SUFFIXES, Found, find_jobs
 from lipsound2.packs import PackInfo, find_pack, write_pack
-from lipsound2.reading import read_sound
+from lipsound2.reading import SoundOptions, read_sound
+from lipsound2.recognizer.beam import BeamConfig
 from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.jasper import Jasper
-from lipsound2.recognizer.reader import save_recognizer
-from lipsound2.speaking import Job, Options, speak_all
+from lipsound2.recognizer.ngram import train_ngram, write_arpa
+from lipsound2.recognizer.reader import LANGUAGE_NAME, save_recognizer
+from lipsound2.results import Results
+from lipsound2.speaking import Options, Tools, speak_all
 from lipsound2.text import Transcript, Word
 
 __all__ = ["pack", "pipeline", "run", "video"]
@@ -45,10 +49,17 @@ class Listener:
         return self.heard
 
 
+def speak(pipeline, video, folder, formats, listener) -> int:
+    """Speak and read a video as `a b`; the exit status."""
+    results = Results(folder)
+    found = find_jobs([video], results, name="a b")
+    return speak_all(found, results, Options(formats=formats), lambda: Tools(pipeline, listener)).status
+
+
 def test_a_video_is_spoken_and_read_at_once(pipeline, video, tmp_path, capsys):
     listener = Listener()
     formats = ("wav", "mp4", "txt", "srt", "vtt", "json")
-    assert speak_all(pipeline, [Job(video, tmp_path / "a b")], Options(formats=formats), listener) == 0
+    assert speak(pipeline, video, tmp_path, formats, listener) == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / f"a b.{suffix}") for suffix in formats]
     samples, rate = soundfile.read(tmp_path / "a b.wav")
     assert len(listener.waves[0]) == len(samples) * 8_000 // rate
@@ -92,12 +103,10 @@ def test_a_track_beside_the_sound_leaves_both_as_they_are(video, tmp_path):
 
 
 def test_without_words_there_is_no_track_but_a_note(pipeline, video, tmp_path, capsys):
-    speak_all(
-        pipeline, [Job(video, tmp_path / "a")], Options(formats=("mp4", "srt")), Listener(Transcript(note="silence: x"))
-    )
+    speak(pipeline, video, tmp_path, ("mp4", "srt"), Listener(Transcript(note="silence: x")))
     assert "silence: x" in capsys.readouterr().err
-    assert (tmp_path / "a.srt").read_text() == ""
-    with av.open(str(tmp_path / "a.mp4")) as container:
+    assert (tmp_path / "a b.srt").read_text() == ""
+    with av.open(str(tmp_path / "a b.mp4")) as container:
         assert not container.streams.subtitles
 
 
@@ -110,18 +119,57 @@ def test_the_sound_of_a_video_can_be_read(video, tmp_path, capsys):
                 packet.stream = stream
                 container.mux(packet)
     listener = Listener()
-    jobs = [Job(video, tmp_path / "a"), Job(silent, tmp_path / "b")]
-    assert read_sound(listener, jobs, ("txt",)) == 1
+    results = Results(tmp_path / "out")
+
+    def read(found: Found, **options: object) -> tuple[int, int, int]:
+        tally = read_sound(found, results, SoundOptions(**options), lambda: listener)
+        return tally.done, tally.skipped, tally.failed
+
+    found = find_jobs([video, silent], results)
+    assert read(found) == (1, 0, 1)
     out, err = capsys.readouterr()
-    assert out.splitlines() == [str(tmp_path / "a.txt")]
+    assert out.splitlines() == [str(tmp_path / "out" / f"{video.stem}.txt")]
     assert "has no sound" in err
     assert np.array_equal(listener.waves[0], media.read_audio(video, 8_000))
-    with pytest.raises(MediaError, match="has no sound"):
-        read_sound(listener, jobs[1:], ("txt",))
-    with pytest.raises(StorageError, match="exists"):
-        read_sound(listener, jobs[:1], ("txt",))
+    assert read(found) == (0, 1, 1)
+    assert read(find_jobs([video], results), formats=("txt", "json")) == (1, 0, 0)
+    told = json.loads((tmp_path / "out" / f"{video.stem}.json").read_text(encoding="utf-8"))
+    assert (told["text"], told["source"]) == (SAID.text, str(video))
     with pytest.raises(ConfigError, match="unknown format 'doc'"):
-        read_sound(listener, jobs, ("doc",))
+        read(found, formats=("doc",))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+def test_a_sound_file_can_be_read(suffix, tmp_path):
+    wave = np.zeros(8_000, np.float32)
+    wave[4_000:4_100] = 0.5
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    soundfile.write(folder / f"a.{suffix}", wave, 8_000)
+    listener, results = Listener(), Results(tmp_path / "out")
+    found = find_jobs([folder], results, SOUND_SUFFIXES)
+    assert read_sound(found, results, SoundOptions(), lambda: listener).status == 0
+    assert abs(len(listener.waves[0]) - 8_000) <= 1152 + 8
+    assert abs(int(np.abs(listener.waves[0]).argmax()) - 4_050) < 400
+
+
+def test_the_name_of_a_pack_is_its_recogniser(run, recognizer, tmp_path, monkeypatch):
+    write_pack(
+        {"model": run, "recognizer": recognizer}, tmp_path / "packs" / "ours", PackInfo("ours", "1", "x", "y"), ""
+    )
+    monkeypatch.setenv("LIPSOUND2_PACKS", str(tmp_path / "packs"))
+    assert choose("ours", None).alphabet.characters == "ab "
+    with pytest.raises(LipSoundError, match="no recogniser and no folder 'theirs'") as caught:
+        choose("theirs", None)
+    assert "ours" in caught.value.hint
+
+
+def test_by_default_a_language_model_is_used_where_there_is_one(recognizer):
+    beam = BeamConfig(width=2)
+    assert choose(str(recognizer), None, beam=beam, needs_language=True).beam is None
+    assert choose(str(recognizer), None, beam=beam).beam is not None
+    write_arpa(recognizer / "best" / LANGUAGE_NAME, train_ngram([["a", "b"]]))
+    assert choose(str(recognizer), None, beam=beam, needs_language=True).beam is not None
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Every setting as a frozen dataclass; presets are functions; a config travels in each checkpoint."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,29 @@ import cattrs
 from lipsound2.errors import ConfigError
 
 T = TypeVar("T")
+Number = int | float
 CONFIG_NAME = "config.json"
+
+
+def in_range(owner: object, least: Number, most: Number, *names: str, above: bool = False) -> None:
+    """Refuse settings that are out of their range, not finite or no number.
+
+    Args:
+        owner: The config.
+        least: Smallest value.
+        most: Largest value.
+        names: Attributes of the config.
+        above: Whether `least` itself is too small.
+
+    Raises:
+        ConfigError: One is.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if not math.isfinite(value) or not least <= value <= most or (above and value == least):
+            start = f"above {least:g}" if above else f"at least {least:g}"
+            end = f" and at most {most:g}" if math.isfinite(most) else ""
+            raise ConfigError(f"{name} must be {start}{end}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,8 @@ class AudioConfig:
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
+        in_range(self, 1, inf, "sample_rate", "n_fft", "n_mels")
+        in_range(self, 0, inf, "floor", above=True)
         if not 0 < self.win_length <= self.n_fft:
             raise ConfigError(f"win_length must be in 1..n_fft ({self.n_fft}), got {self.win_length}")
         if self.hop_length < 2 or self.hop_length % 2:
@@ -79,6 +105,7 @@ class VideoConfig:
     window: tuple[int, int, int] = (8, 8, 144)
 
     def __post_init__(self) -> None:
+        in_range(self, 1, inf, "fps", "size")
         if self.channels not in (1, 3):
             raise ConfigError(f"channels must be 1 (grey) or 3 (colour), got {self.channels}")
 
@@ -165,6 +192,10 @@ class AugmentConfig:
     splice: float = 0.0
     hide: float = 0.0
 
+    def __post_init__(self) -> None:
+        in_range(self, 0, 1, "flip", "scale", "contrast", "erase", "speed", "splice", "hide")
+        in_range(self, 0, inf, "shift", "rotate", "brightness")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -182,6 +213,7 @@ class ModelConfig:
     overlap: int = 50
 
     def __post_init__(self) -> None:
+        in_range(self, 1, inf, "window")
         if not 0 <= self.overlap < self.window:
             raise ConfigError(f"an overlap of 0..{self.window - 1} frames was expected, got {self.overlap}")
 
@@ -208,6 +240,11 @@ class MelLossConfig:
     sampling_to: float = 8.0
     sampling_share: float = 1.0
     correlation_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range(self, 0, inf, "guided_weight", "guided_epochs", "sampling_from", "sampling_to", "correlation_weight")
+        in_range(self, 0, inf, "guided_width", above=True)
+        in_range(self, 0, 1, "sampling_share")
 
 
 @dataclass(frozen=True)
@@ -252,6 +289,12 @@ class TrainConfig:
     show_every: int = 5
     checkpoint_minutes: float = 10.0
 
+    def __post_init__(self) -> None:
+        in_range(self, 1, inf, "epochs", "batch_size", "validate_every", "show_every")
+        in_range(self, 0, inf, "warmup", "weight_decay", "seed", "workers", "cache_gb", "checkpoint_minutes")
+        in_range(self, 0, inf, "learning_rate", "clip", above=True)
+        in_range(self, 0, 1, "final_rate", "ema")
+
 
 def paper() -> ModelConfig:
     """Give the paper's model at full size; where the paper is silent, the values of Tacotron 2."""
@@ -286,6 +329,8 @@ def from_dict(data: Any, kind: type[T], where: str = "config") -> T:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
     try:
         return converter.structure(data, kind)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", error.hint) from error
     except (cattrs.BaseValidationError, cattrs.ForbiddenExtraKeysError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(f"{where} is not a valid {kind.__name__}: {error}") from error
 

@@ -121,7 +121,8 @@ def stream_frames(path: Path, fps: int = 25) -> Iterator[Frame]:
 def read_audio(path: Path, sample_rate: int) -> Samples | None:
     """Read the sound of a video as mono samples in [-1, 1], starting with its first picture.
 
-    Samples before the first picture are dropped; a late start and gaps are filled with silence.
+    Samples before the first picture are dropped; a late start and gaps are filled with silence. A file without
+    pictures starts with its sound.
 
     Returns:
         The samples, or None if the file has no sound.
@@ -132,7 +133,10 @@ def read_audio(path: Path, sample_rate: int) -> Samples | None:
     with _open(path) as container:
         if not container.streams.audio:
             return None
-    pieces = list(_placed_audio(path, sample_rate, _start_time(path)))
+        first = container.streams.audio[0]
+        seen = any(not stream.disposition & av.stream.Disposition.attached_pic for stream in container.streams.video)
+        start = float((first.start_time or 0) * (first.time_base or 0))
+    pieces = list(_placed_audio(path, sample_rate, _start_time(path) if seen else start))
     length = max((position + len(samples) for position, samples in pieces), default=0)
     wave = np.zeros(max(length, 0), np.float32)
     for position, samples in pieces:

@@ -22,13 +22,15 @@ from lipsound2 import faces, media, picture
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import AudioConfig
 from lipsound2.data.view import Crops, view
+from lipsound2.devices import find_device
 from lipsound2.errors import ConfigError, StorageError
+from lipsound2.facts import facts
 from lipsound2.model import LipSound2
 from lipsound2.model.windows import Window, generate
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import DEFAULT_PACK
 from lipsound2.recognizer.recognizer import Recognizer, read_wave
-from lipsound2.subtitles import WRITERS, Cue, cues
+from lipsound2.subtitles import WRITERS, Cue, cues, to_json
 from lipsound2.text import Transcript
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
@@ -57,6 +59,8 @@ class Speech:
         audio: Settings of mel and wave.
         fps: Video frames a second.
         transcript: Its words, once it was read.
+        faces: Face tracks of the video.
+        notes: What a user should know of it, a line each.
     """
 
     source: Path
@@ -68,6 +72,8 @@ class Speech:
     audio: AudioConfig
     fps: int
     transcript: Transcript | None = None
+    faces: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def sample_rate(self) -> int:
@@ -128,7 +134,8 @@ class Speech:
                 case _ if suffix in WRITERS:
                     if self.transcript is None:
                         raise ConfigError(f"{suffix!r} needs words, and this speech was not read", "call read() first")
-                    write_text(path, WRITERS[suffix](self.transcript))
+                    told = to_json(self.transcript, facts(self)) if suffix == "json" else None
+                    write_text(path, told or WRITERS[suffix](self.transcript))
                 case _:
                     raise ConfigError(f"unknown format {suffix!r}", f"one of {', '.join(FORMATS)}")
         return list(paths.values())
@@ -194,7 +201,8 @@ class Pipeline:
         source = Path(source)
         tracking = self.track(source, progress)
         for tracks in faces.select(tracking, face):
-            yield self._speak(source, tracking.frames, tracks, progress or _silent)
+            speech = self._speak(source, tracking.frames, tracks, progress or _silent)
+            yield replace(speech, faces=len(tracking.tracks))
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
@@ -275,15 +283,10 @@ def load(
         CheckpointError: There is no such pack, or it was changed.
     """
     found = find_pack(pack)
-    model = found.load_model(device or default_device())
+    model = found.load_model(find_device(device))
     place = next(model.parameters()).device
     chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
     return Pipeline(model, chosen, detector)
-
-
-def default_device() -> str:
-    """Give the first GPU that torch can use, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_targets(targets: list[Path], source: Path, force: bool) -> None:

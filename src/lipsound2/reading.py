@@ -1,49 +1,91 @@
-"""The sound of videos -> files of text; one bad video does not stop the rest.
+"""The sound of videos and of sound files -> files of text; one bad file does not stop the rest.
 
 To read lips is to speak and then to read what was said, which is what `speaking` does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lipsound2 import media
 from lipsound2.atomic import write_text
+from lipsound2.batch import Tally, show_file, work_through
 from lipsound2.errors import MediaError
+from lipsound2.facts import words
+from lipsound2.jobs import Found, Job
 from lipsound2.recognizer.recognizer import Recognizer
-from lipsound2.speaking import Job, check_formats, check_job, warn_of_note, write_each
-from lipsound2.subtitles import WRITERS
+from lipsound2.results import CONTENT, Results, Settings, digest
+from lipsound2.speaking import check_formats
+from lipsound2.subtitles import WRITERS, to_json
+from lipsound2.terminal import warn
 
 FORMATS = tuple(WRITERS)
 """What a transcript can be written as."""
 
 
-def read_sound(recognizer: Recognizer, jobs: list[Job], formats: tuple[str, ...], force: bool = False) -> int:
-    """Read the sound track of each video and print the files written, one a line, on stdout.
+@dataclass(frozen=True)
+class SoundOptions:
+    """What is done with each sound: as in `speaking.Options`."""
+
+    formats: tuple[str, ...] = ("txt",)
+    force: bool = False
+    read_with: Settings = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_formats(self.formats, FORMATS)
+
+    def wanted(self, content: str) -> dict[str, Settings]:
+        """Return what the files of a video are made with, by ending."""
+        return {f".{each}": {CONTENT: content, "sound": True} | dict(self.read_with) for each in self.formats}
+
+
+def read_sound(found: Found, results: Results, options: SoundOptions, load: Callable[[], Recognizer]) -> Tally:
+    """Read the sound track of each file and print the files written, one a line, on stdout.
 
     Args:
-        recognizer: Loaded once for all.
-        jobs: The videos.
-        formats: Some of `FORMATS`.
-        force: Whether to overwrite.
-
-    Returns:
-        How many videos failed.
-
-    Raises:
-        StorageError: Nothing more can be written.
+        found: Videos and sound files.
+        results: Where results go.
+        options: What to do with each.
+        load: Loads the recogniser; called only if there is something to do.
     """
-    check_formats(formats, FORMATS)
-    return write_each(jobs, lambda job: _read(recognizer, job, formats, force))
+    results.sweep(job.name for job in found.jobs)
+    reader = _Reader(results, options)
+    return work_through(found, reader.plan, load, reader.read, reader.outputs)
 
 
-def _read(recognizer: Recognizer, job: Job, formats: tuple[str, ...], force: bool) -> Iterator[Path]:
-    check_job(job, formats, force)
-    wave = media.read_audio(job.video, recognizer.sample_rate)
-    if wave is None:
-        raise MediaError(f"{job.video} has no sound", "without --sound its lips are read")
-    transcript = recognizer.transcribe(wave)
-    warn_of_note(job.video, transcript)
-    for suffix in formats:
-        path = job.target.with_name(f"{job.target.name}.{suffix}")
-        write_text(path, WRITERS[suffix](transcript))
-        yield path
+class _Reader:
+    """Reads the sound of a file as far as its results are not there already."""
+
+    def __init__(self, results: Results, options: SoundOptions) -> None:
+        self.results = results
+        self.options = options
+
+    def plan(self, job: Job) -> dict[str, Settings] | None:
+        """Return what is missing and what it will be made with."""
+        wanted = self.options.wanted(digest(job.video))
+        missing = self.results.missing(self.results.known(job.name), job.video, wanted, self.options.force)
+        return {ending: wanted[ending] for ending in missing} or None
+
+    def outputs(self, job: Job) -> list[Path]:
+        """List the results of a file of which nothing is missing."""
+        return [self.results.path(job.name, ending) for ending in self.options.wanted("")]
+
+    def read(self, recognizer: Recognizer, job: Job, todo: dict[str, Settings], _: str) -> dict[str, Any]:
+        """Write what is missing and return the facts."""
+        wave = media.read_audio(job.video, recognizer.sample_rate)
+        if wave is None:
+            raise MediaError(f"{job.video} has no sound", "without --sound its lips are read")
+        transcript = recognizer.transcribe(wave)
+        if transcript.note:
+            warn(f"{job.video}: {transcript.note}")
+        seconds = round(len(wave) / recognizer.sample_rate, 3)
+        told = {"source": str(job.video), "seconds": seconds} | words(transcript)
+        self.results.begin(job.name, todo)
+        for ending in todo:
+            path = self.results.path(job.name, ending)
+            write = WRITERS[ending[1:]]
+            write_text(path, to_json(transcript, told) if ending == ".json" else write(transcript))
+            show_file(path)
+        self.results.finish(job.name, todo)
+        return told | {"outputs": [str(path) for path in self.outputs(job)]}

@@ -1,31 +1,33 @@
 """Videos and folders of videos -> files of speech and text; one bad video does not stop the rest."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lipsound2 import media
-from lipsound2.corpora.folder import find_videos
-from lipsound2.errors import ConfigError, LipSoundError, MediaError, guard
+from lipsound2.batch import Tally, show_file, work_through
+from lipsound2.errors import ConfigError
 from lipsound2.faces import Tracking
-from lipsound2.pipeline import FORMATS, Pipeline, Speech, check_targets
+from lipsound2.facts import facts
+from lipsound2.jobs import Found, Job
+from lipsound2.pipeline import FORMATS, Pipeline, Speech
 from lipsound2.recognizer.recognizer import Recognizer
+from lipsound2.results import CONTENT, Results, Settings, digest
 from lipsound2.subtitles import WRITERS
-from lipsound2.terminal import console, show_error, warn
-from lipsound2.text import Transcript
+from lipsound2.terminal import console, detail, manner, result, warn
 
-LONG_GAP = 1.0
-"""Seconds without a face that are worth a warning."""
+ALL = "all"
+"""The choice of faces that gives each a voice of its own."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One video and where its speech goes, without suffix."""
+class Tools(NamedTuple):
+    """What speaking needs, loaded once: the recogniser reads the speech, if text is asked for."""
 
-    video: Path
-    target: Path
+    pipeline: Pipeline
+    recognizer: Recognizer | None = None
 
 
 @dataclass(frozen=True)
@@ -35,80 +37,175 @@ class Options:
     Attributes:
         face: As in `Pipeline.speak_each`.
         formats: Some of `pipeline.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
-        force: Whether to overwrite.
+        force: Whether to make anew what is there.
+        spoken_with: What else decides how speech sounds, by name.
+        read_with: What decides which words are read, by name.
     """
 
     face: str = "largest"
     formats: tuple[str, ...] = FORMATS
     force: bool = False
+    spoken_with: Settings = field(default_factory=dict)
+    read_with: Settings = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_formats(self.formats, (*FORMATS, *WRITERS))
+        check_face(self.face)
 
     @property
     def text(self) -> bool:
         """Whether the speech is read."""
         return not WRITERS.keys().isdisjoint(self.formats)
 
+    def reads(self, format: str) -> bool:  # noqa: A002
+        """Whether a format holds words."""
+        return format in WRITERS or (format == "mp4" and self.text)
 
-def find_jobs(inputs: list[Path], output: Path) -> list[Job]:
-    """List the videos of files and folders, each with a target of its own below `output`.
-
-    A folder's videos keep their place in it. Videos of the same name get a number.
-
-    Raises:
-        MediaError: An input folder holds no video.
-    """
-    jobs: list[Job] = []
-    taken: set[Path] = set()
-    for source in inputs:
-        videos = find_videos(source) if source.is_dir() else [source]
-        if not videos:
-            raise MediaError(f"no video in the folder {source}", "known are mp4, mov, mkv, avi, webm, mpg and the like")
-        for video in videos:
-            place = video.parent.relative_to(source) if source.is_dir() else Path()
-            target = wanted = output / place / video.stem
-            number = 2
-            while target in taken:
-                target = wanted.with_name(f"{wanted.name}-{number}")
-                number += 1
-            taken.add(target)
-            jobs.append(Job(video, target))
-    return jobs
+    def wanted(self, content: str, voice: int | None = None) -> dict[str, Settings]:
+        """Return what the files of a video are made with, by ending."""
+        start = "" if voice is None else f"-face{voice}"
+        spoken = {CONTENT: content, "face": self.face} | dict(self.spoken_with)
+        return {
+            f"{start}.{each}": spoken | dict(self.read_with) if self.reads(each) else spoken for each in self.formats
+        }
 
 
-def speak_all(pipeline: Pipeline, jobs: list[Job], options: Options, recognizer: Recognizer | None = None) -> int:
+def speak_all(found: Found, results: Results, options: Options, load: Callable[[], Tools]) -> Tally:
     """Speak each video and print the files written, one a line, on stdout.
 
     Args:
-        pipeline: Loaded once for all.
-        jobs: The videos.
+        found: The videos.
+        results: Where results go.
         options: What to do with each.
-        recognizer: Reads the speech, if text is asked for.
-
-    Returns:
-        How many videos failed.
-
-    Raises:
-        StorageError: Nothing more can be written.
+        load: Loads what is needed; called only if there is something to do.
     """
-    return write_each(jobs, lambda job: _speak(pipeline, job, options, recognizer))
+    results.sweep(job.name for job in found.jobs)
+    speaker = _Speaker(results, options)
+    return work_through(found, speaker.plan, load, speaker.speak, speaker.outputs)
 
 
-def write_each(jobs: list[Job], write: Callable[[Job], Iterable[Path]]) -> int:
-    """Print the files that `write` makes of each video; returns how many videos failed."""
-    failures = 0
-    for job in jobs:
-        try:
-            with guard(job.video):
-                for path in write(job):
-                    print(path)  # noqa: T201
-        except LipSoundError as error:
-            if len(jobs) == 1:
-                raise
-            show_error(error)
-            failures += 1
-    return failures
+class _Speaker:
+    """Speaks a video as far as its results are not there already."""
+
+    def __init__(self, results: Results, options: Options) -> None:
+        self.results = results
+        self.options = options
+
+    def plan(self, job: Job) -> str | None:
+        """Return the digest of a video of which something is missing."""
+        content = digest(job.video)
+        record = self.results.known(job.name)
+        if self.options.face == ALL and (record.voices is None or self.options.force):
+            return content
+        missing = self.results.missing(record, job.video, self._wanted(content, record.voices), self.options.force)
+        return content if missing else None
+
+    def outputs(self, job: Job) -> list[Path]:
+        """List the results of a video of which nothing is missing."""
+        wanted = self._wanted("", self.results.known(job.name).voices)
+        return [self.results.path(job.name, ending) for ending in wanted]
+
+    def speak(self, tools: Tools, job: Job, content: str, title: str) -> dict[str, Any]:
+        """Write what is missing and return the facts."""
+        stages = _Stages()
+        told = []
+        with progress() as bars:
+            bar = bars.add_task(title, total=1.0, stage="")
+
+            def report(stage: str, share: float) -> None:
+                stages.enter(stage)
+                bars.update(bar, completed=share, stage=stage)
+
+            for number, speech in enumerate(tools.pipeline.speak_each(job.video, self.options.face, report), 1):
+                voice = number if self.options.face == ALL else None
+                told.append(self._voice(tools, job, speech, self.options.wanted(content, voice), report))
+        stages.enter("")
+        detail(f"{job.video}: {stages}")
+        if self.options.face == ALL:
+            self.results.set_voices(job.name, len(told))
+            return {"outputs": [path for each in told for path in each["outputs"]], "voices": told}
+        return told[0]
+
+    def _voice(
+        self,
+        tools: Tools,
+        job: Job,
+        speech: Speech,
+        wanted: dict[str, Settings],
+        report: Callable[[str, float], None],
+    ) -> dict[str, Any]:
+        todo = self.results.missing(self.results.known(job.name), job.video, wanted, self.options.force)
+        if tools.recognizer and any(self.options.reads(_format(ending)) for ending in todo):
+            report("reading", 1.0)
+            speech = speech.read(tools.recognizer)
+        told = facts(speech)
+        for line in [*told["notes"], *([told["note"]] if told.get("note") else [])]:
+            warn(f"{job.video}: {line}")
+        report("writing", 1.0)
+        self.results.begin(job.name, todo)
+        for ending in todo:
+            path = self.results.path(job.name, ending)
+            speech.save(path.parent, path.name.removesuffix(f".{_format(ending)}"), (_format(ending),), force=True)
+            show_file(path)
+        self.results.finish(job.name, {ending: wanted[ending] for ending in todo})
+        return told | {"outputs": [str(self.results.path(job.name, ending)) for ending in wanted]}
+
+    def _wanted(self, content: str, voices: int | None) -> dict[str, Settings]:
+        if self.options.face != ALL:
+            return self.options.wanted(content)
+        numbers = range(1, (voices or 0) + 1)
+        return {ending: made for n in numbers for ending, made in self.options.wanted(content, n).items()}
+
+
+class _Stages:
+    """How long each stage took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stage, self.since = "", 0.0
+
+    def enter(self, stage: str) -> None:
+        if stage == self.stage:
+            return
+        now = time.monotonic()
+        if self.stage:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
+        self.stage, self.since = stage, now
+
+    def __str__(self) -> str:
+        return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
+
+
+def list_faces(found: Found, load: Callable[[], Tools]) -> Tally:
+    """Print the face tracks of each video on stdout."""
+
+    def work(tools: Tools, job: Job, _: str, __: str) -> dict[str, Any]:
+        fps = tools.pipeline.model.config.video.fps
+        tracking = tools.pipeline.track(job.video)
+        if not manner().json:
+            result(f"{job.video}\n{describe(tracking, fps)}", {})
+        return {"faces": [_track(tracking, number, fps) for number in range(len(tracking.tracks))]}
+
+    return work_through(found, lambda _: "", load, work)
+
+
+def describe(tracking: Tracking, fps: int) -> str:
+    """List of each face track when and where it is seen, one a line."""
+    tracks = (_track(tracking, number, fps) for number in range(len(tracking.tracks)))
+    return (
+        "\n".join(
+            "  face {face}: {start:.2f}-{stop:.2f} s, at ({x:.0f}, {y:.0f}), {size:.0f} pixels".format(**track)
+            for track in tracks
+        )
+        or "  no face"
+    )
+
+
+def _track(tracking: Tracking, number: int, fps: int) -> dict[str, float]:
+    track = tracking.tracks[number]
+    place = {"x": round(float(track.center[0]), 1), "y": round(float(track.center[1]), 1)}
+    seen = {"start": round(track.start / fps, 3), "stop": round(track.stop / fps, 3)}
+    return {"face": number + 1} | seen | place | {"size": round(float(track.area) ** 0.5, 1)}
 
 
 def check_formats(formats: tuple[str, ...], known: Collection[str]) -> None:
@@ -122,76 +219,18 @@ def check_formats(formats: tuple[str, ...], known: Collection[str]) -> None:
         raise ConfigError(f"unknown format {min(unknown)!r}", f"some of {','.join(known)}")
 
 
-def check_job(job: Job, formats: tuple[str, ...], force: bool) -> None:
-    """Refuse to overwrite before an hour of work, not after it.
+def check_face(face: str) -> None:
+    """Refuse a choice of faces before any work.
 
     Raises:
-        StorageError: A target exists.
+        ConfigError: There is none of that name.
     """
-    check_targets([job.target.with_name(f"{job.target.name}.{suffix}") for suffix in formats], job.video, force)
+    if face not in ("largest", "left", "right", ALL) and not (face.isdecimal() and int(face) > 0):
+        raise ConfigError(f"unknown face {face!r}", "one of largest, left, right, all or a number from 1")
 
 
-def list_faces(pipeline: Pipeline, jobs: list[Job]) -> int:
-    """Print the face tracks of each video on stdout; returns how many videos failed."""
-    failures = 0
-    for job in jobs:
-        try:
-            with guard(job.video):
-                print(f"{job.video}\n{describe(pipeline.track(job.video), pipeline.model.config.video.fps)}")  # noqa: T201
-        except LipSoundError as error:
-            if len(jobs) == 1:
-                raise
-            show_error(error)
-            failures += 1
-    return failures
-
-
-def describe(tracking: Tracking, fps: int) -> str:
-    """Tell of each face track when and where it is seen, one a line."""
-    lines = [
-        f"  face {number}: {track.start / fps:.2f}-{track.stop / fps:.2f} s, at ({track.center[0]:.0f}, "
-        f"{track.center[1]:.0f}), {track.area**0.5:.0f} pixels"
-        for number, track in enumerate(tracking.tracks, 1)
-    ]
-    return "\n".join(lines) or "  no face"
-
-
-def _speak(pipeline: Pipeline, job: Job, options: Options, recognizer: Recognizer | None) -> Iterator[Path]:
-    if options.face != "all":
-        check_job(job, options.formats, options.force)
-    with _progress() as progress:
-        bar = progress.add_task(job.video.name, total=1.0, stage="")
-        voices = pipeline.speak_each(
-            job.video, options.face, lambda stage, share: progress.update(bar, completed=share, stage=stage)
-        )
-        for number, speech in enumerate(voices, 1):
-            name = job.target.name + (f"-face{number}" if options.face == "all" else "")
-            _warn(speech)
-            if recognizer:
-                progress.update(bar, stage="reading")
-                speech = speech.read(recognizer)
-                warn_of_note(job.video, speech.transcript)
-            progress.update(bar, stage="writing")
-            yield from speech.save(job.target.parent, name, options.formats, options.force)
-
-
-def _warn(speech: Speech) -> None:
-    long = [(start, stop) for start, stop in speech.gaps if stop - start >= LONG_GAP]
-    if long:
-        places = ", ".join(f"{start:.1f}-{stop:.1f} s" for start, stop in long)
-        warn(f"{speech.source}: no face at {places}; silence there")
-    stated = media.probe(speech.source).duration or 0.0
-    if speech.seconds < stated - LONG_GAP:
-        warn(f"{speech.source}: the picture ends at {speech.seconds:.1f} s of {stated:.1f} s; the file may be damaged")
-
-
-def warn_of_note(video: Path, transcript: Transcript | None) -> None:
-    """Tell why there is no text, or less than was heard."""
-    if transcript and transcript.note:
-        warn(f"{video}: {transcript.note}")
-
-
-def _progress() -> Progress:
+def progress() -> Progress:
+    """Return the bar of one video."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -199,4 +238,9 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=manner().quiet,
     )
+
+
+def _format(ending: str) -> str:
+    return ending.rsplit(".", 1)[1]

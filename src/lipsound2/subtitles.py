@@ -1,10 +1,11 @@
 """A transcript -> text, SubRip, WebVTT and JSON files, and the cues of a subtitle track."""
 
 import json
+import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lipsound2.text import Transcript, Word
 
@@ -63,8 +64,13 @@ def to_vtt(transcript: Transcript) -> str:
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def to_json(transcript: Transcript) -> str:
-    """Write the words with times and confidences, in the layout of Whisper's JSON."""
+def to_json(transcript: Transcript, facts: Mapping[str, Any] | None = None) -> str:
+    """Write the words with times and confidences, in the layout of Whisper's JSON.
+
+    Args:
+        transcript: The words.
+        facts: More to write beside them, as `facts.facts` lists it.
+    """
     segments = [
         {
             "id": number,
@@ -83,8 +89,11 @@ def to_json(transcript: Transcript) -> str:
         }
         for number, cue in enumerate(cues(transcript))
     ]
-    whole = {"text": transcript.text, "segments": segments, "note": transcript.note}
-    return json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
+    whole = {"text": transcript.text, "segments": segments, "note": transcript.note, **(facts or {})}
+    text = json.dumps(whole, ensure_ascii=False, indent=2)
+    # A byte of a file's name that is no UTF-8 stands as half of a pair, which a file can only hold escaped.
+    text = re.sub("[\\ud800-\\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+    return text + "\n"
 
 
 WRITERS: dict[str, Callable[[Transcript], str]] = {"txt": to_text, "srt": to_srt, "vtt": to_vtt, "json": to_json}

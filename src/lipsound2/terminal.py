@@ -1,12 +1,15 @@
 """Errors, warnings and progress -> lines on stderr; stdout belongs to results."""
 
 import codecs
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import TextIOWrapper
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +19,34 @@ from lipsound2.errors import LipSoundError
 
 DEBUG_VARIABLE = "LIPSOUND2_DEBUG"
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How much is printed.
+
+    Attributes:
+        quiet: No progress and no summaries; warnings and errors only.
+        verbose: Also what is loaded and how long each stage takes.
+        json: Results as a JSON object a line.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+
+
+_manner = [Manner()]
+
+
+def behave(manner: Manner) -> None:
+    """Choose how much is printed from now on."""
+    _manner[0] = manner
+
+
+def manner() -> Manner:
+    """Return how much is printed."""
+    return _manner[0]
 
 
 def prepare_streams() -> None:
@@ -41,8 +72,29 @@ def warn(message: str) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line about the work."""
-    _print(message)
+    """Print a line about the work, unless --quiet is given."""
+    if not manner().quiet:
+        _print(message)
+
+
+def detail(message: str) -> None:
+    """Print a line that only --verbose asks for."""
+    if manner().verbose:
+        _print(message)
+
+
+def result(line: str, facts: dict[str, Any]) -> None:
+    """Print a result on stdout: a line for people, or with --json its facts; none of an empty line.
+
+    Work goes on when nobody reads any more.
+    """
+    text = json.dumps(facts) if manner().json else line
+    if not text:
+        return
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def counting_bar() -> Progress:
@@ -54,6 +106,7 @@ def counting_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=manner().quiet,
     )
 
 

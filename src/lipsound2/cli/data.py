@@ -12,10 +12,12 @@ from lipsound2.cli.options import (
     DetectorOption,
     Grammar,
     Output,
+    Workers,
     exit_with,
+    finite,
     yunet_file,
 )
-from lipsound2.terminal import counting, say
+from lipsound2.terminal import counting, result, say
 
 
 def prepare(
@@ -23,10 +25,14 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
     output: Output = Path("prepared"),
     protocol: Annotated[str | None, typer.Option(help="Splits by name, such as grid-unseen.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
-    shard_size: Annotated[int, typer.Option(help="Clips a shard.")] = 100,
-    max_mismatch: Annotated[float, typer.Option(help="Seconds by which sound and picture may differ.")] = 0.25,
-    max_failures: Annotated[float, typer.Option(help="Share of clips that may fail without an error.")] = 0.1,
+    workers: Workers = 0,
+    shard_size: Annotated[int, typer.Option(min=1, help="Clips a shard.")] = 100,
+    max_mismatch: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Seconds by which sound and picture may differ.")
+    ] = 0.25,
+    max_failures: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Share of clips that may fail without an error.")
+    ] = 0.1,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
 ) -> None:
@@ -45,7 +51,8 @@ def prepare(
         clips = find_protocol(protocol).assign(clips)
     with counting("preparing") as update:
         summary = run(clips, output, config, make, update)
-    print(f"{output}: {summary.samples} samples, {summary.failures} failures")  # noqa: T201
+    told = {"output": str(output), "samples": summary.samples, "failures": summary.failures}
+    result(f"{output}: {summary.samples} samples, {summary.failures} failures", told)
     if summary.failures:
         say(f"the reasons are in {output / 'failures.jsonl'}")
     if summary.failures > max_failures * (summary.samples + summary.failures):
@@ -59,22 +66,29 @@ def join(
     """Put prepared folders together, to train on all of them."""
     from lipsound2.data.join import join as run
 
-    print(f"{output}: {run(folders, output)} samples")  # noqa: T201
+    samples = run(folders, output)
+    result(f"{output}: {samples} samples", {"output": str(output), "samples": samples})
 
 
 def simulate(
     output: Output = Path("sim"),
-    clips: Annotated[int, typer.Option(help="How many clips.")] = 500,
-    speakers: Annotated[int, typer.Option(help="How many speakers.")] = 8,
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 500,
+    speakers: Annotated[int, typer.Option(min=1, help="How many speakers.")] = 8,
     grammar: Annotated[Grammar, typer.Option(help="What they say.")] = Grammar.grid,
     text: Annotated[Path | None, typer.Option(help="Your own sentences instead, one a line.")] = None,
     like: Annotated[Path | None, typer.Option(help="A corpus whose held-out sentences are held out here too.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
-    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
-    difficulty: Annotated[float, typer.Option(help="0 a studio, 1 a poor camera.")] = 1.0,
-    val: Annotated[float, typer.Option(help="Share of sentences held out for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of sentences held out for testing.")] = 0.1,
-    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other people.")] = 0,
+    size: Annotated[int, typer.Option(min=64, help="Side of the pictures in pixels.")] = 256,
+    difficulty: Annotated[
+        float, typer.Option(min=0, max=2, callback=finite, help="0 a studio, 1 a poor camera.")
+    ] = 1.0,
+    val: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Share of sentences held out for validation.")
+    ] = 0.1,
+    test: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Share of sentences held out for testing.")
+    ] = 0.1,
+    workers: Workers = 0,
 ) -> None:
     """Make a corpus of talking heads that do not exist and that anyone may have. A second call goes on."""
     from lipsound2.simulate import SimulateConfig
@@ -83,7 +97,8 @@ def simulate(
     config = SimulateConfig(clips, speakers, grammar.value, text, seed, size, difficulty, val, test)
     with counting("simulating") as update:
         report = run(config, output, workers, like, update)
-    print(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures")  # noqa: T201
+    told = {"output": str(output), "made": report.made, "kept": report.kept, "failures": len(report.failures)}
+    result(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures", told)
     for failure in report.failures:
         say(f"{failure.clip}: {failure.reason}")
     exit_with(len(report.failures), clips, "clips")

@@ -1,6 +1,10 @@
 """`lipsound2 doctor`."""
 
+from dataclasses import asdict
+
 import typer
+
+from lipsound2.terminal import result
 
 
 def doctor() -> None:
@@ -9,8 +13,7 @@ def doctor() -> None:
 
     checks = examine()
     for check in checks:
-        print(f"{'ok ' if check.works else 'NO '} {check.name}: {check.detail}")  # noqa: T201
-        if check.hint and not check.works:
-            print(f"      hint: {check.hint}")  # noqa: T201
+        hint = f"\n      hint: {check.hint}" if check.hint and not check.works else ""
+        result(f"{'ok ' if check.works else 'NO '} {check.name}: {check.detail}{hint}", asdict(check))
     if not all(check.works or check.optional for check in checks):
         raise typer.Exit(1)

@@ -1,6 +1,7 @@
 """`lipsound2 evaluate`, `compare` and `plot`."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,27 +15,31 @@ from lipsound2.cli.options import (
     Device,
     Force,
     Output,
+    PackName,
+    VocoderName,
+    Workers,
+    end_with,
     exit_with,
-    make_detector,
+    load_speaker,
     yunet_file,
 )
-from lipsound2.terminal import counting, say
+from lipsound2.terminal import counting, manner, result, say
 
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="What `prepare` wrote, or a folder of videos.", show_default=False)],
     output: Output = Path("report"),
-    pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
+    pack: PackName = "grid-s1",
     protocol: Annotated[
         str | None, typer.Option(help="Speakers and splits by name, such as s1 or grid-unseen; see docs/evaluation.md.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     speakers: Annotated[list[str] | None, typer.Option("--speaker", help="Only this speaker; repeatable.")] = None,
-    clips: Annotated[int, typer.Option(help="Only so many clips, spread evenly; 0 takes all.")] = 0,
+    clips: Annotated[int, typer.Option(min=0, help="Only so many clips, spread evenly; 0 takes all.")] = 0,
     corpus: Annotated[
         Corpus | None, typer.Option(help="Layout of a folder of videos; the protocol's, else folder.")
     ] = None,
-    vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
+    vocoder: VocoderName = None,
     recognizers: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,7 +50,7 @@ def evaluate(
     metrics: Annotated[
         list[str] | None, typer.Option("--metric", help="Only this one, such as stoi; repeatable. All by default.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+    workers: Workers = 0,
     device: Device = "auto",
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
@@ -55,6 +60,7 @@ def evaluate(
     from functools import partial
 
     from lipsound2 import faces
+    from lipsound2.devices import find_device
     from lipsound2.evaluation.bench import Settings
     from lipsound2.evaluation.evaluate import evaluate as run
     from lipsound2.evaluation.material import Source
@@ -65,12 +71,15 @@ def evaluate(
     layout = corpus.value if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
     who = tuple(speakers or (chosen_protocol.speakers if chosen_protocol else ()))
     source = Source(data, layout, split, who, clips, protocol)
-    chosen = None if device == "auto" else device
+    chosen = find_device(device)
     settings = Settings(pack, source, vocoder, tuple(recognizers or ("auto",)), tuple(metrics or ()), chosen)
     make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
     with counting("evaluating") as update:
         summary = run(settings, output, workers, force, make, update)
-    _print(markdown(summary))
+    if manner().json:
+        result("", {"output": str(output), "clips": summary.clips, "failed": summary.failed})
+    else:
+        _print(markdown(summary))
     say(f"the report is in {output}")
     exit_with(summary.failed, summary.clips, "clips")
 
@@ -83,37 +92,48 @@ def compare(
     """Say by how much two reports differ on the same clips, with intervals of the paired differences."""
     from lipsound2.evaluation import compare as comparison
 
-    _print(comparison.markdown(comparison.compare(first, second, row), comparison.titles(first, second, row)))
+    found = comparison.compare(first, second, row)
+    if manner().json:
+        for each in found:
+            result("", asdict(each) | {"metric": each.metric.name})
+        return
+    _print(comparison.markdown(found, comparison.titles(first, second, row)))
 
 
 def plot(
     sources: Annotated[list[Path], typer.Argument(help="Videos, and folders of training runs.", show_default=False)],
     output: Output = Path("plots"),
-    pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
+    pack: PackName = "grid-s1",
     face: Annotated[str, typer.Option(help="Whose lips: largest, left, right or a number.")] = "largest",
-    vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
+    vocoder: VocoderName = None,
     device: Device = "auto",
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
     """Draw mels, alignment and waves of videos, and the training curves of runs."""
-    from lipsound2 import drawing, pipeline
+    from lipsound2 import drawing
+    from lipsound2.batch import Tally, show_file
+    from lipsound2.errors import LipSoundError, guard
 
+    tally = Tally()
     runs = [source for source in sources if drawing.is_run(source)]
-    videos = [source for source in sources if source not in runs]
-    for run in runs:
-        _show(drawing.draw_run(run, output, force))
-    if videos:
-        chosen = None if device == "auto" else device
-        loaded = pipeline.load(pack, vocoder, chosen, make_detector(detector, detector_file))
-        for video in videos:
-            _show(drawing.draw_video(loaded, video, face, output, force))
-
-
-def _show(paths: list[Path]) -> None:
-    for path in paths:
-        print(path)  # noqa: T201
+    loaded = load_speaker(pack, vocoder, device, detector, detector_file) if len(runs) < len(sources) else None
+    for source in sources:
+        try:
+            with guard(source):
+                if loaded is None or source in runs:
+                    paths = drawing.draw_run(source, output, force)
+                else:
+                    paths = drawing.draw_video(loaded, source, face, output, force)
+        except LipSoundError as error:
+            tally.fail(source, error)
+            continue
+        for path in paths:
+            show_file(path)
+        result("", {"source": str(source), "status": "done", "outputs": [str(path) for path in paths]})
+        tally.done += 1
+    end_with(tally)
 
 
 def _print(text: str) -> None:

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from lipsound2.cli.options import Force, Output
+from lipsound2.cli.options import EPILOG, Force, Output
+from lipsound2.terminal import result
 
 app = typer.Typer(no_args_is_help=True, help="Turn published weights of others into folders of safetensors.")
 
 
-@app.command()
+@app.command(epilog=EPILOG)
 def jasper(
     archive: Annotated[Path, typer.Argument(help="A .nemo archive of a Jasper or QuartzNet.", show_default=False)],
     output: Output = Path("jasper"),
@@ -19,10 +20,11 @@ def jasper(
     """Import NVIDIA's Jasper or QuartzNet for `--recognizer`. NeMo is not needed; nothing in the archive is run."""
     from lipsound2.importers.nemo import import_nemo
 
-    print(import_nemo(archive, output, force))  # noqa: T201
+    import_nemo(archive, output, force)
+    result(str(output), {"output": str(output)})
 
 
-@app.command()
+@app.command(epilog=EPILOG)
 def waveglow(
     file: Annotated[Path, typer.Argument(help="A checkpoint of NVIDIA's WaveGlow.", show_default=False)],
     output: Output = Path("waveglow"),
@@ -32,4 +34,5 @@ def waveglow(
     from lipsound2.importers.waveglow import import_waveglow
 
     config = import_waveglow(file, output, force).config
-    print(f"{output}: {config.flows} flows of {config.channels} channels for {config.audio}")  # noqa: T201
+    told = {"output": str(output), "flows": config.flows, "channels": config.channels}
+    result(f"{output}: {config.flows} flows of {config.channels} channels for {config.audio}", told)

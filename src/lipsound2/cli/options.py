@@ -1,5 +1,8 @@
 """Options that several subcommands share, and what is done with them."""
 
+import math
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -7,13 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from lipsound2.terminal import say
+from lipsound2.errors import ConfigError
+from lipsound2.terminal import detail, say
 
 if TYPE_CHECKING:
+    from lipsound2.batch import Tally
     from lipsound2.faces import Detector
+    from lipsound2.pipeline import Pipeline
     from lipsound2.recognizer.recognizer import Recognizer
 
 R = TypeVar("R")
+EPILOG = (
+    "Every command also takes, anywhere: --quiet (warnings and errors only), --verbose (what is loaded, seconds), "
+    "--json (results as a JSON object a line), --debug (tracebacks). "
+    "Exit status: 0 all is done, 1 some of many inputs failed, 2 nothing could be done, 70 a bug, 130 interrupted."
+)
 
 
 class DetectorName(StrEnum):
@@ -53,31 +64,83 @@ class Precision(StrEnum):
     bf16 = "bf16-mixed"
 
 
+def finite(value: float | None) -> float | None:
+    """Refuse what is no number or not finite, which no range excludes.
+
+    Raises:
+        BadParameter: It is one of these.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"a finite number was expected, got {value}")
+    return value
+
+
+def positive(value: float | None) -> float | None:
+    """Refuse 0 as well.
+
+    Raises:
+        BadParameter: It is not above 0.
+    """
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"a number above 0 was expected, got {value}")
+    return finite(value)
+
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]
+OutputFile = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; for one video also a file.")]
 Prepared = Annotated[Path, typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto takes the first GPU, else the CPU.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to compute with.", show_default="one a core")]
 DetectorOption = Annotated[DetectorName, typer.Option(help="Face detector.")]
-DetectorFile = Annotated[Path | None, typer.Option(help="YuNet's ONNX file; fetched and kept if not given.")]
+DetectorFile = Annotated[
+    Path | None, typer.Option(help="ONNX file for --detector yunet.", show_default="fetched and kept")
+]
+PackName = Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")]
 RecognizerName = Annotated[
-    str, typer.Option("--recognizer", help="jasper (the pack's own), whisper, whisper:SIZE or the folder of a run.")
+    str,
+    typer.Option(
+        "--recognizer",
+        help="jasper (the pack's own), the name of a pack, whisper, whisper:SIZE or the folder of a run.",
+    ),
 ]
 VocoderName = Annotated[
     str | None,
     typer.Option(
         "--vocoder",
-        help="griffin-lim, waveglow (the pack's own), hifigan or a WaveGlow's folder; by default the pack's choice.",
+        help="griffin-lim, waveglow (the pack's own), hifigan or a WaveGlow's folder.",
+        show_default="the pack's choice",
     ),
 ]
-Beam = Annotated[int, typer.Option(help="Texts that the beam search keeps; 0 reads greedily.")]
+Beam = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Texts that the beam search keeps; 0 reads greedily.",
+        show_default="32 if the recogniser has a language model",
+    ),
+]
+Face = Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
-Epochs = Annotated[int | None, typer.Option(help="Times that each clip is seen.")]
-BatchSize = Annotated[int | None, typer.Option(help="Clips a step and process.")]
-Rate = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")]
-PrecisionOption = Annotated[Precision | None, typer.Option(help="Number format.")]
-Devices = Annotated[int, typer.Option(help="Processes, one a GPU; under torchrun it decides.")]
-Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
-Clips = Annotated[int | None, typer.Option(help="Train on so many clips only.")]
-Speakers = Annotated[list[str] | None, typer.Option("--speaker", help="Train on this speaker only; repeatable.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes one a core.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Times that each clip is seen.", show_default="the recipe's, else 100")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Clips a step and process.", show_default="the recipe's, else 16")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option("--lr", callback=positive, help="Highest learning rate.", show_default="the recipe's"),
+]
+PrecisionOption = Annotated[
+    Precision | None, typer.Option(help="Number format.", show_default="the recipe's, else 32-true")
+]
+Devices = Annotated[int, typer.Option(min=1, help="Processes, one a GPU; under torchrun it decides.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random.", show_default="the recipe's, else 0")]
+Clips = Annotated[int | None, typer.Option(min=1, help="Train on so many clips only.", show_default="all")]
+Speakers = Annotated[
+    list[str] | None, typer.Option("--speaker", help="Train on this speaker only; repeatable.", show_default="all")
+]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="JSON of settings, such as a run's recipe.json.")]
 
 
@@ -95,17 +158,69 @@ def make_detector(name: DetectorName, file: Path | None) -> "Detector":
     return faces.YuNetDetector(yunet_file(file)) if name == DetectorName.yunet else faces.MtcnnDetector()
 
 
-def load_recognizer(name: str, pack: str, device: str, beam: int) -> "Recognizer":
+def end_with(tally: "Tally") -> None:
+    """End with the exit status of a batch."""
+    if tally.status:
+        raise typer.Exit(tally.status)
+
+
+def refuse_idle(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that were given and would do nothing.
+
+    Args:
+        context: Of the command.
+        names: Of parameters.
+        why: They would do nothing.
+
+    Raises:
+        ConfigError: One was given.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"--{name.replace('_', '-')} does nothing {why}", "leave it out")
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with so many CPU threads from now on; best called before torch is imported."""
+    if count is None:
+        return
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(count)
+    import cv2
+    import torch
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+
+
+def load_speaker(
+    pack: str, vocoder: str | None, device: str, detector: DetectorName, detector_file: Path | None
+) -> "Pipeline":
+    """Load a pack and all that is needed to speak with it."""
+    import torch
+
+    from lipsound2 import pipeline
+
+    loaded = pipeline.load(pack, vocoder, device, make_detector(detector, detector_file))
+    place = next(loaded.model.parameters()).device
+    detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
+    detail(f"device {place}, {torch.get_num_threads()} CPU threads")
+    return loaded
+
+
+def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Recognizer":
     """Load a recogniser; a pack is looked for only if its own is asked for."""
+    from lipsound2.devices import find_device
     from lipsound2.packs import find_pack
-    from lipsound2.pipeline import default_device
     from lipsound2.recognizer.beam import BeamConfig
     from lipsound2.recognizer.choose import choose
     from lipsound2.recognizer.reader import JasperRecognizer
 
-    packed = find_pack(pack).recognizer if name.startswith(JasperRecognizer.name) else None
-    place = default_device() if device == "auto" else device
-    return choose(name, packed, place, BeamConfig(width=beam) if beam else None)
+    packed = find_pack(pack).recognizer if name.split(":")[0] == JasperRecognizer.name else None
+    search = BeamConfig() if beam is None else BeamConfig(width=beam) if beam else None
+    reader = choose(name, packed, find_device(device), search, needs_language=beam is None)
+    detail(f"recogniser {name}")
+    return reader
 
 
 def yunet_file(file: Path | None) -> Path:

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lipsound2.cli.options import Force
+from lipsound2.terminal import manner, result
 
 
 def pack(
@@ -31,7 +33,7 @@ def pack(
     parts = {"model": run, "waveglow": waveglow, "recognizer": recognizer}
     runs = {part: folder for part, folder in parts.items() if folder}
     made = write_pack(runs, output, info, card.read_text(encoding="utf-8"), force=force)
-    print(f"{made.folder}: {made.size / 1e6:.1f} MB")  # noqa: T201
+    result(f"{made.folder}: {made.size / 1e6:.1f} MB", {"output": str(made.folder), "bytes": made.size})
 
 
 def packs() -> None:
@@ -41,6 +43,10 @@ def packs() -> None:
 
     from lipsound2.packs import list_packs
 
+    if manner().json:
+        for found in list_packs():
+            result("", asdict(found.info) | {"bytes": found.size, "folder": str(found.folder)})
+        return
     table = Table("name", "size", "licence", "trained on", "vocoder", "scores", box=None)
     for found in list_packs():
         info = found.info

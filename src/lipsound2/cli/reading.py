@@ -11,42 +11,78 @@ from lipsound2.cli.options import (
     DetectorName,
     DetectorOption,
     Device,
+    Face,
     Force,
-    Output,
+    OutputFile,
+    PackName,
     RecognizerName,
+    Threads,
     VocoderName,
-    exit_with,
+    end_with,
     load_recognizer,
-    make_detector,
+    load_speaker,
+    refuse_idle,
+    use_threads,
 )
+
+DEFAULT_FORMATS = "txt"
 
 
 def read(
-    inputs: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.", show_default=False)],
-    output: Output = Path("out"),
-    pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
+    context: typer.Context,
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Videos, or folders of videos; with --sound also sound.", show_default=False)
+    ],
+    output: OutputFile = Path("out"),
+    pack: PackName = "grid-s1",
     recognizer: RecognizerName = "jasper",
-    beam: Beam = 0,
-    formats: Annotated[str, typer.Option("--formats", "-f", help="What to write, of txt,srt,vtt,json.")] = "txt",
-    sound: Annotated[bool, typer.Option("--sound", help="Read the video's own sound, not its lips.")] = False,
-    face: Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")] = "largest",
+    beam: Beam = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--formats",
+            "-f",
+            help="What to write, of txt,srt,vtt,json.",
+            show_default=f"{DEFAULT_FORMATS}, or the one that -o names",
+        ),
+    ] = None,
+    sound: Annotated[bool, typer.Option("--sound", help="Read the file's own sound, not its lips.")] = False,
+    face: Face = "largest",
     vocoder: VocoderName = None,
     device: Device = "auto",
+    threads: Threads = None,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
     """Turn silent videos of a talking face into text and subtitles."""
-    from lipsound2 import pipeline, reading, speaking
+    use_threads(threads)
+    from lipsound2 import jobs, reading, speaking
+    from lipsound2.cli import made_with
+    from lipsound2.devices import find_device
+    from lipsound2.media import VIDEO_SUFFIXES
+    from lipsound2.results import Results
 
-    wanted = tuple(formats.split(","))
+    place = jobs.read_output(output, inputs, reading.FORMATS, formats)
+    wanted = tuple(dict.fromkeys((formats or place.format or DEFAULT_FORMATS).split(",")))
     speaking.check_formats(wanted, reading.FORMATS)
-    jobs = speaking.find_jobs(inputs, output)
-    reader = load_recognizer(recognizer, pack, device, beam)
     if sound:
-        failures = reading.read_sound(reader, jobs, wanted, force)
-    else:
-        eyes = make_detector(detector, detector_file)
-        loaded = pipeline.load(pack, vocoder, None if device == "auto" else device, eyes)
-        failures = speaking.speak_all(loaded, jobs, speaking.Options(face, wanted, force), reader)
-    exit_with(failures, len(jobs), "videos")
+        refuse_idle(context, ["face", "vocoder", "detector", "detector_file"], "with --sound")
+    elif detector != DetectorName.yunet:
+        refuse_idle(context, ["detector_file"], "without --detector yunet")
+    find_device(device)
+    results = Results(place.folder)
+    read_with = made_with.words(recognizer, pack, beam)
+    if sound:
+        options = reading.SoundOptions(wanted, force, read_with)
+        found = jobs.find_jobs(inputs, results, VIDEO_SUFFIXES | jobs.SOUND_SUFFIXES, place.name)
+        end_with(reading.read_sound(found, results, options, lambda: load_recognizer(recognizer, pack, device, beam)))
+        return
+
+    def load() -> speaking.Tools:
+        reader = load_recognizer(recognizer, pack, device, beam)
+        return speaking.Tools(load_speaker(pack, vocoder, device, detector, detector_file), reader)
+
+    spoken_with = made_with.speech(pack, vocoder, detector)
+    lips = speaking.Options(face, wanted, force, spoken_with, read_with)
+    end_with(speaking.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, lips, load))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
+    EPILOG,
     BatchSize,
     Clips,
     Device,
@@ -21,7 +22,7 @@ from lipsound2.cli.options import (
     Speakers,
     changed,
 )
-from lipsound2.terminal import counting
+from lipsound2.terminal import counting, result
 
 app = typer.Typer(no_args_is_help=True, help="Train a recogniser, which turns sound into text.")
 
@@ -35,7 +36,7 @@ class RecognizerPreset(StrEnum):
     quartznet_15x5 = "quartznet_15x5"
 
 
-@app.command()
+@app.command(epilog=EPILOG)
 def train(
     prepared: Prepared,
     output: Output = Path("runs/recognizer"),
@@ -63,10 +64,13 @@ def train(
     fabric = make_fabric(device, devices, wanted.train.precision)
     error = recognizer_runs.train_recognizer(prepared, output, wanted, fabric)
     if fabric.is_global_zero:
-        print(f"{output}: best word error rate {error:.1%}")  # noqa: T201
+        result(
+            f"{output}: best word error rate {error:.1%}",
+            {"output": str(output), "best": error, "measure": "word error rate"},
+        )
 
 
-@app.command()
+@app.command(epilog=EPILOG)
 def finetune(
     prepared: Prepared,
     pack: Annotated[str, typer.Option(help="A pack, or a run of a model: what it says is read.", show_default=False)],
@@ -107,4 +111,7 @@ def finetune(
         )
     error = recognizer_runs.finetune_recognizer(prepared, speech, output, start, wanted, fabric, more or ())
     if fabric.is_global_zero:
-        print(f"{output}: best word error rate on generated speech {error:.1%}")  # noqa: T201
+        result(
+            f"{output}: best word error rate on generated speech {error:.1%}",
+            {"output": str(output), "best": error, "measure": "word error rate on generated speech"},
+        )

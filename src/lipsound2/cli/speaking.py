@@ -11,46 +11,78 @@ from lipsound2.cli.options import (
     DetectorName,
     DetectorOption,
     Device,
+    Face,
     Force,
-    Output,
+    OutputFile,
+    PackName,
     RecognizerName,
+    Threads,
     VocoderName,
-    exit_with,
+    end_with,
     load_recognizer,
-    make_detector,
+    load_speaker,
+    refuse_idle,
+    use_threads,
 )
+
+DEFAULT_FORMATS = "wav,mp4,png"
 
 
 def speak(
+    context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.", show_default=False)],
-    output: Output = Path("out"),
-    pack: Annotated[str, typer.Option(help="Name of a pack, or the folder of a pack or a run.")] = "grid-s1",
-    face: Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")] = "largest",
+    output: OutputFile = Path("out"),
+    pack: PackName = "grid-s1",
+    face: Face = "largest",
     list_faces: Annotated[bool, typer.Option("--list-faces", help="Only list the faces of each video.")] = False,
-    formats: Annotated[str, typer.Option("--formats", "-f", help="What to write, of wav,mp4,png,txt,srt,vtt,json.")] = (
-        "wav,mp4,png"
-    ),
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--formats",
+            "-f",
+            help="What to write, of wav,mp4,png,txt,srt,vtt,json.",
+            show_default=f"{DEFAULT_FORMATS}, or the one that -o names",
+        ),
+    ] = None,
     text: Annotated[
         bool, typer.Option("--text", help="Write the words too: txt, srt, and a track of the mp4.")
     ] = False,
     recognizer: RecognizerName = "jasper",
-    beam: Beam = 0,
+    beam: Beam = None,
     vocoder: VocoderName = None,
     device: Device = "auto",
+    threads: Threads = None,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
     """Turn silent videos of a talking face into speech: sound, the video with it, a picture of both."""
-    from lipsound2 import pipeline, speaking
+    use_threads(threads)
+    from lipsound2 import jobs, speaking
+    from lipsound2.cli import made_with
+    from lipsound2.devices import find_device
+    from lipsound2.results import Results
 
-    wanted = dict.fromkeys([*formats.split(","), *(["txt", "srt"] if text else [])])
-    options = speaking.Options(face, tuple(wanted), force)
-    jobs = speaking.find_jobs(inputs, output)
-    loaded = pipeline.load(pack, vocoder, None if device == "auto" else device, make_detector(detector, detector_file))
+    place = jobs.read_output(output, inputs, (*speaking.FORMATS, *speaking.WRITERS), formats)
+    asked = (formats or place.format or DEFAULT_FORMATS).split(",")
+    wanted = tuple(dict.fromkeys([*asked, *(["txt", "srt"] if text else [])]))
+    options = speaking.Options(face, wanted, force)
+    if detector != DetectorName.yunet:
+        refuse_idle(context, ["detector_file"], "without --detector yunet")
+    if not options.text:
+        refuse_idle(context, ["recognizer", "beam"], "without --text")
+    find_device(device)
+    results = Results(place.folder)
+
+    def load() -> speaking.Tools:
+        speaker = load_speaker(pack, vocoder, device, detector, detector_file)
+        reads = options.text and not list_faces
+        return speaking.Tools(speaker, load_recognizer(recognizer, pack, device, beam) if reads else None)
+
+    spoken_with = made_with.speech(pack, vocoder, detector)
     if list_faces:
-        failures = speaking.list_faces(loaded, jobs)
-    else:
-        reader = load_recognizer(recognizer, pack, device, beam) if options.text else None
-        failures = speaking.speak_all(loaded, jobs, options, reader)
-    exit_with(failures, len(jobs), "videos")
+        end_with(speaking.list_faces(jobs.find_jobs(inputs, results, claim=False), load))
+        return
+    read_with = made_with.words(recognizer, pack, beam) if options.text else {}
+    options = speaking.Options(face, wanted, force, spoken_with, read_with)
+    end_with(speaking.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, options, load))

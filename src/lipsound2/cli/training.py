@@ -21,6 +21,7 @@ from lipsound2.cli.options import (
     Speakers,
     changed,
 )
+from lipsound2.terminal import result
 
 
 def pretrain(
@@ -48,7 +49,10 @@ def pretrain(
     fabric = runs.make_fabric(device, devices, wanted.train.precision)
     error = runs.pretrain(prepared, output, wanted, fabric)
     if fabric.is_global_zero:
-        print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
+        result(
+            f"{output}: best free-running error {error:.4f}",
+            {"output": str(output), "best": error, "measure": "free-running error"},
+        )
 
 
 def finetune(
@@ -74,4 +78,7 @@ def finetune(
     fabric = runs.make_fabric(device, devices, wanted.train.precision)
     error = runs.finetune(prepared, output, start, wanted, fabric)
     if fabric.is_global_zero:
-        print(f"{output}: best free-running error {error:.4f}")  # noqa: T201
+        result(
+            f"{output}: best free-running error {error:.4f}",
+            {"output": str(output), "best": error, "measure": "free-running error"},
+        )

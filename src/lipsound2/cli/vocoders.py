@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
+    EPILOG,
     BatchSize,
     Clips,
     Device,
@@ -21,7 +22,7 @@ from lipsound2.cli.options import (
     Speakers,
     changed,
 )
-from lipsound2.terminal import counting
+from lipsound2.terminal import counting, result
 
 app = typer.Typer(no_args_is_help=True, help="Train a vocoder, which turns mel into sound.")
 
@@ -33,7 +34,7 @@ class VocoderPreset(StrEnum):
     nvidia = "nvidia"
 
 
-@app.command()
+@app.command(epilog=EPILOG)
 def train(
     prepared: Prepared,
     output: Output = Path("runs/waveglow"),
@@ -64,10 +65,11 @@ def train(
     fabric = make_fabric(device, devices, wanted.train.precision)
     loss = vocoder_runs.train_vocoder(prepared, output, wanted, fabric)
     if fabric.is_global_zero:
-        print(f"{output}: best loss {loss:.4f}")  # noqa: T201
+        told = {"output": str(output), "best": loss, "measure": "loss"}
+        result(f"{output}: best loss {loss:.4f}", told)
 
 
-@app.command()
+@app.command(epilog=EPILOG)
 def finetune(
     prepared: Prepared,
     start: Annotated[
@@ -101,4 +103,5 @@ def finetune(
             mels = vocoder_runs.mels_of(mels_of, prepared, start, wanted, fabric.device, progress)
     loss = vocoder_runs.finetune_vocoder(prepared, output, start, wanted, fabric, mels)
     if fabric.is_global_zero:
-        print(f"{output}: best loss {loss:.4f}")  # noqa: T201
+        told = {"output": str(output), "best": loss, "measure": "loss"}
+        result(f"{output}: best loss {loss:.4f}", told)

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from lipsound2.atomic import atomic_path
 from lipsound2.audio import log_mel
 from lipsound2.data.sample import encode_wave
+from lipsound2.devices import find_device
 from lipsound2.errors import LipSoundError, StorageError, guard
 from lipsound2.evaluation import words
 from lipsound2.evaluation.material import Item, Material, Source, open_material
@@ -21,7 +22,7 @@ from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult
 from lipsound2.evaluation.tables import sound_path
 from lipsound2.faces import Detector
 from lipsound2.packs import find_pack
-from lipsound2.pipeline import Pipeline, default_device
+from lipsound2.pipeline import Pipeline
 from lipsound2.recognizer.recognizer import Recognizer
 from lipsound2.vocoder.choose import choose_vocoder
 
@@ -93,7 +94,7 @@ class Bench:
         settings = job.settings
         self.meters = choose_meters(settings.metrics)
         self.material: Material = open_material(settings.source)
-        pack, device = find_pack(settings.pack), settings.device or default_device()
+        pack, device = find_pack(settings.pack), find_device(settings.device)
         model, detector = pack.load_model(device), job.detector()
         self.audio = model.config.audio
         self.pipelines = {

@@ -27,6 +27,7 @@ import torch
 
 from lipsound2.atomic import write_text
 from lipsound2.audio import log_mel
+from lipsound2.devices import find_device
 from lipsound2.errors import StorageError
 from lipsound2.evaluation import words
 from lipsound2.evaluation.bench import STAGING_NAME, Bench, Job, MelFrame, Row, Settings, caught, staged
@@ -48,7 +49,7 @@ from lipsound2.evaluation.summary import (
 from lipsound2.evaluation.tables import SOUNDS_NAME, write_tables
 from lipsound2.faces import Detector, MtcnnDetector
 from lipsound2.packs import Pack, find_pack
-from lipsound2.pipeline import Pipeline, default_device, load
+from lipsound2.pipeline import Pipeline, load
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.weights import WEIGHTS_NAME
@@ -170,7 +171,7 @@ def _begin(output: Path, plan: str, force: bool) -> None:
 
 def _run(job: Job, todo: list[int], workers: int) -> Iterator[int]:
     """Work on clips, in this process if one is enough."""
-    device = job.settings.device or default_device()
+    device = find_device(job.settings.device)
     count = min(workers or (1 if device != "cpu" else os.cpu_count() or 1), len(todo))
     if count <= 1:
         with _one_thread():

@@ -5,12 +5,14 @@ are guessed.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from lipsound2.config import in_range
 from lipsound2.recognizer.features import Features
 
 Wave = Float32[np.ndarray, " samples"]
@@ -47,6 +49,11 @@ class SpeechAugmentConfig:
     time_width: int = 25
     mel_masks: int = 2
     mel_width: int = 12
+
+    def __post_init__(self) -> None:
+        in_range(self, 0, 1, "speed", "noise", "empty", "blur")
+        in_range(self, 0, inf, "blur_frames", "blur_mels", "jitter")
+        in_range(self, 0, inf, "time_masks", "time_width", "mel_masks", "mel_width")
 
 
 def vary_speed(wave: Wave, rate: float) -> Float32[np.ndarray, " newsamples"]:

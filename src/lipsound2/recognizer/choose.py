@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from lipsound2.errors import CheckpointError
+from lipsound2.packs import find_pack, list_packs
 from lipsound2.recognizer.beam import BeamConfig
-from lipsound2.recognizer.reader import JasperRecognizer, load_recognizer
+from lipsound2.recognizer.reader import LANGUAGE_NAME, JasperRecognizer, load_recognizer
 from lipsound2.recognizer.recognizer import Recognizer
 from lipsound2.recognizer.whisper import WhisperRecognizer
 from lipsound2.weights import find_weights
@@ -12,15 +13,22 @@ from lipsound2.weights import find_weights
 BEAM = ":beam"
 
 
-def choose(name: str, packed: Path | None, device: str = "cpu", beam: BeamConfig | None = None) -> Recognizer:
+def choose(
+    name: str,
+    packed: Path | None,
+    device: str = "cpu",
+    beam: BeamConfig | None = None,
+    needs_language: bool = False,
+) -> Recognizer:
     """Load the recogniser that a user asked for.
 
     Args:
-        name: `jasper`, the pack's own; a folder with a recogniser; either with `:beam` behind it, which searches
-            by the default `BeamConfig`; `whisper` or `whisper:SIZE`.
+        name: `jasper`, the pack's own; the name of another pack; a folder with a recogniser; each of these with
+            `:beam` behind it, which searches by the default `BeamConfig`; `whisper` or `whisper:SIZE`.
         packed: Folder of the pack's recogniser, if it has one.
         device: A torch device.
         beam: How a Jasper searches; None reads greedily.
+        needs_language: Whether to search only where a language model lies beside the recogniser.
 
     Raises:
         CheckpointError: There is none of that name.
@@ -30,16 +38,23 @@ def choose(name: str, packed: Path | None, device: str = "cpu", beam: BeamConfig
         return WhisperRecognizer(size, device) if size else WhisperRecognizer(device=device)
     if name.endswith(BEAM):
         name, beam = name.removesuffix(BEAM), beam or BeamConfig()
-    if name != JasperRecognizer.name and not Path(name).is_dir():
-        raise CheckpointError(
-            f"no recogniser and no folder {name!r}", "known: jasper, jasper:beam, whisper, whisper:SIZE"
-        )
-    folder = packed if name == JasperRecognizer.name else Path(name)
+    folder = packed if name == JasperRecognizer.name else Path(name) if Path(name).is_dir() else _of_pack(name)
     if folder is None:
         raise CheckpointError(
             "the pack holds no recogniser", "train one with lipsound2 recognizer train, or give --recognizer"
         )
-    return load_recognizer(find_recognizer(folder), device, beam)
+    found = find_recognizer(folder)
+    if needs_language and not (found / LANGUAGE_NAME).is_file():
+        beam = None
+    return load_recognizer(found, device, beam)
+
+
+def _of_pack(name: str) -> Path | None:
+    installed = {pack.info.name for pack in list_packs()}
+    if name not in installed:
+        known = ", ".join(("jasper", "jasper:beam", "whisper", "whisper:SIZE", *sorted(installed)))
+        raise CheckpointError(f"no recogniser and no folder {name!r}", f"known: {known}")
+    return find_pack(name).recognizer
 
 
 def find_recognizer(folder: Path) -> Path:

@@ -6,12 +6,13 @@ transcripts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 import lightning_fabric
 import torch
 
-from lipsound2.config import TrainConfig, read_config
+from lipsound2.config import TrainConfig, in_range, read_config
 from lipsound2.packs import find_pack
 from lipsound2.recognizer.augment import SpeechAugmentConfig
 from lipsound2.recognizer.choose import find_recognizer
@@ -51,6 +52,10 @@ class RecognizerRecipe:
     speakers: tuple[str, ...] = ()
     clips: int = 0
     order: int = 3
+
+    def __post_init__(self) -> None:
+        in_range(self, 0, inf, "quiet_weight", "clips")
+        in_range(self, 1, inf, "order")
 
 
 def train_recipe(preset: str = "small") -> RecognizerRecipe:

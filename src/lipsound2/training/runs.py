@@ -2,14 +2,16 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 import lightning_fabric
 import torch
 from torch import nn
 
-from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, read_config, small
+from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
+from lipsound2.devices import count_devices, find_device
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.packs import find_pack
@@ -49,8 +51,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
-        if self.dropout < 0:
-            raise ConfigError(f"a dropout factor of 0 or more expected, got {self.dropout:g}")
+        in_range(self, 0, inf, "dropout", "clips")
 
 
 def pretrain_recipe(preset: str = "small") -> Recipe:
@@ -102,16 +103,23 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
     Under torchrun or `fabric run` the number of processes and nodes is theirs.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or another accelerator of Lightning Fabric.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         devices: Processes on this machine.
         precision: See `TrainConfig`.
+
+    Raises:
+        ConfigError: There is no such device, or there are not so many.
     """
+    kind, _, number = find_device(device).partition(":")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("WORLD_SIZE", local)) // local
+    most = count_devices(kind)
+    if local > (1 if number else most or local):
+        raise ConfigError(f"{local} processes for {1 if number else most} of {device}", "give fewer with --devices")
     strategy = "ddp" if local * nodes > 1 else "auto"
     return lightning_fabric.Fabric(
-        accelerator=device,
-        devices=local,
+        accelerator=kind,
+        devices=[int(number)] if number and kind != "cpu" else local,
         num_nodes=nodes,
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 
-from lipsound2.config import TrainConfig, read_config
+from lipsound2.config import TrainConfig, in_range, read_config
 from lipsound2.errors import ConfigError
 from lipsound2.packs import find_pack
 from lipsound2.training.forced import forced_mels
@@ -53,6 +54,9 @@ class VocoderRecipe:
     loss: VocoderLossConfig = field(default_factory=VocoderLossConfig)
     speakers: tuple[str, ...] = ()
     clips: int = 0
+
+    def __post_init__(self) -> None:
+        in_range(self, 0, inf, "clips")
 
 
 def vocoder_recipe(preset: str = "small") -> VocoderRecipe:

@@ -1,8 +1,9 @@
 """Settings of the vocoders that are trained; one travels in each vocoder's folder."""
 
 from dataclasses import dataclass, field
+from math import inf
 
-from lipsound2.config import AudioConfig, audio_16k, audio_22k
+from lipsound2.config import AudioConfig, audio_16k, audio_22k, in_range
 from lipsound2.errors import ConfigError
 
 
@@ -117,3 +118,9 @@ class VocoderLossConfig:
     spectral_weight: float = 0.0
     segment: int = 64
     generated_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        in_range(self, 0, inf, "sigma", above=True)
+        in_range(self, 0, inf, "spectral_weight")
+        in_range(self, 1, inf, "segment")
+        in_range(self, 0, 1, "generated_share")
