@@ -255,5 +255,6 @@ def _work(task: Task) -> Task:
 
 
 def _stage_failure(task: Task, reason: str) -> None:
-    record: dict[str, object] = {"clip": task.clip.id, "video": str(task.clip.video), "reason": reason}
-    write_text(task.failure, to_lines([{name: printable(str(value)) for name, value in record.items()}]))
+    known = {"clip": task.clip.id, "video": str(task.clip.video), "reason": reason}
+    record: dict[str, object] = {name: printable(value) for name, value in known.items()}
+    write_text(task.failure, to_lines([record]))
