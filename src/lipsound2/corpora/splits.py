@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,21 +86,18 @@ def _plain(name: str) -> str:
 
 
 def _report(path: Path, lost: Sequence[_Row], total: int) -> None:
-    held_out = [row.clip for row in lost if row.split != "train"]
+    held_out = [row for row in lost if row.split != "train"]
     if held_out:
-        raise DataError(f"{path} names {_count(held_out)} for {_splits(lost)} that are not there", _HINT)
+        raise DataError(f"{path} names {_count(held_out, 'to be held out ')}", _HINT)
     if lost and len(lost) == total:
-        raise DataError(f"{path} names {_count([row.clip for row in lost])}, none of which is there", _HINT)
+        raise DataError(f"{path} names {_count(lost)}, and no other", _HINT)
     if lost:
-        warn(f"{path} names {_count([row.clip for row in lost])} that are not there")
+        warn(f"{path} names {_count(lost)}")
 
 
-def _splits(rows: Iterable[_Row]) -> str:
-    return " and ".join(sorted({row.split for row in rows} - {"train"}))
-
-
-def _count(clips: Sequence[str]) -> str:
-    return f"{len(clips)} clip{'s' * (len(clips) > 1)}, such as {clips[0]!r},".removesuffix(",")
+def _count(rows: Sequence[_Row], why: str = "") -> str:
+    count = f"1 clip {why}that is" if len(rows) == 1 else f"{len(rows)} clips {why}that are"
+    return f"{count} not there, such as {rows[0].clip!r}"
 
 
 def _rows(path: Path) -> list[_Row]:
