@@ -11,8 +11,8 @@ from lipsound2 import packs
 from lipsound2.config import to_json
 from lipsound2.errors import CheckpointError, ConfigError
 from lipsound2.packs import PackInfo, find_pack, list_packs, write_pack
-from lipsound2.packs.pack import DEFAULT_PACK, verify
-from lipsound2.weights import save_weights
+from lipsound2.packs.pack import DEFAULT_PACK, verify, write_sums
+from lipsound2.weights import load_weights, save_weights
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_changed_byte_is_refused(pack):
 
 def test_missing_added_and_pickled_files_are_refused(pack):
     (pack / "notes.txt").write_text("hello")
-    with pytest.raises(CheckpointError, match=r"notes\.txt differs"):
+    with pytest.raises(CheckpointError, match=r"notes\.txt is not listed"):
         verify(pack)
     (pack / "notes.txt").rename(pack / "model.pt")
     with pytest.raises(CheckpointError, match="may be a pickle"):
@@ -80,6 +80,43 @@ def test_missing_added_and_pickled_files_are_refused(pack):
     (pack / "SHA256SUMS").unlink()
     with pytest.raises(CheckpointError, match="has no SHA256SUMS"):
         verify(pack)
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "model/Thumbs.db", "model/desktop.ini", "__MACOSX/._pack.json", ".directory", ".git/config"]
+)
+def test_what_systems_leave_in_folders_is_no_part_of_a_pack(pack, name):
+    (pack / name).parent.mkdir(exist_ok=True)
+    (pack / name).write_bytes(b"junk")
+    verify(pack)
+    write_sums(pack)
+    assert "junk" not in (pack / "SHA256SUMS").read_text()
+    assert name not in (pack / "SHA256SUMS").read_text()
+
+
+def test_checksums_are_read_as_any_system_writes_them(pack):
+    sums = pack / "SHA256SUMS"
+    lines = [line.split("  ") for line in sums.read_text().splitlines()]
+    text = "".join(f"{digest.upper()} *./{name}\r\n" for digest, name in lines)
+    sums.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    verify(pack)
+    for name in ("../secret", "/etc/passwd", "a\\..\\b", "c:x", "model/../../x"):
+        sums.write_text(f"{'0' * 64}  {name}\n")
+        with pytest.raises(CheckpointError, match="outside of the pack"):
+            verify(pack)
+    sums.write_text("<!DOCTYPE html>\n<html>")
+    with pytest.raises(CheckpointError, match=r"is a web page \(HTML\)"):
+        verify(pack)
+
+
+def test_a_pointer_in_the_place_of_weights_is_called_by_its_name(pack):
+    path = pack / "model" / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(CheckpointError, match="is a Git LFS pointer") as caught:
+        verify(pack)
+    assert "git lfs pull" in caught.value.hint
+    with pytest.raises(CheckpointError, match="is a Git LFS pointer"):
+        load_weights(path)
 
 
 def test_a_folder_that_is_no_pack(tmp_path):

@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +13,11 @@ import torch
 from safetensors.torch import load_file
 from test_model import make, tiny
 
+from lipsound2.claims import claim
 from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
 from lipsound2.data.dataset import ClipDataset, Place, collate
-from lipsound2.errors import CheckpointError, ConfigError, TrainingError
+from lipsound2.data.shards import INDEX_NAME, read_index, to_lines
+from lipsound2.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from lipsound2.packs import find_pack
 from lipsound2.training import loop
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
@@ -170,10 +174,41 @@ def test_resuming_with_other_settings_is_refused_but_longer_is_fine(prepared, tm
     pretrain(prepared, tmp_path, recipe(epochs=1), cpu())
     with pytest.raises(ConfigError, match="begun with other settings"):
         pretrain(prepared, tmp_path, replace(recipe(), augment=AugmentConfig(flip=0.0)), cpu())
-    with pytest.raises(ConfigError, match="begun with other settings"):
+    with pytest.raises(ConfigError, match=r"begun with other settings: train\.batch_size 2, not 3"):
         pretrain(prepared, tmp_path, recipe(batch_size=3), cpu())
+    with pytest.raises(ConfigError, match=r"train.optimizer adamw, not novograd; train.ema 0.998, not 0.5"):
+        pretrain(prepared, tmp_path, recipe(ema=0.5, optimizer="novograd"), cpu())
     pretrain(prepared, tmp_path, recipe(epochs=2, learning_rate=1e-4), cpu())
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def without_last(prepared: Path, folder: Path, split: str) -> Path:
+    """A prepared folder less its last clip of a split."""
+    shutil.copytree(prepared, folder)
+    entries = read_index(folder)
+    entries.remove([entry for entry in entries if entry.meta["split"] == split][-1])
+    (folder / INDEX_NAME).write_text(to_lines(entries), encoding="utf-8")
+    return folder
+
+
+def test_a_run_is_bound_to_its_data_its_start_and_its_processes(prepared, tmp_path, capsys):
+    run = tmp_path / "run"
+    pretrain(prepared, run, recipe(epochs=1), cpu())
+    count = len(ClipDataset(prepared, "train", tiny().audio, tiny().video))
+    with pytest.raises(ConfigError, match=rf"other training data \({count} clips, not {count - 1}\)") as caught:
+        pretrain(without_last(prepared, tmp_path / "fewer", "train"), run, recipe(epochs=2), cpu())
+    assert "another -o" in caught.value.hint
+    with pytest.raises(ConfigError, match="begun with another model to start from"):
+        finetune(prepared, run, run, recipe(epochs=2), cpu())
+    begun = json.loads((run / "begun.json").read_text())
+    (run / "begun.json").write_text(json.dumps(begun | {"processes": 2}))
+    with pytest.raises(ConfigError, match="begun with 2 processes, not 1"):
+        pretrain(prepared, run, recipe(epochs=2), cpu())
+    (run / "begun.json").unlink()  # a run of an older version
+    capsys.readouterr()
+    pretrain(prepared, run, recipe(epochs=1), cpu())
+    assert "already finished: all 1 epochs are done; raise --epochs" in " ".join(capsys.readouterr().err.split())
+    assert json.loads((run / "begun.json").read_text()) == begun
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(prepared, tmp_path, monkeypatch):
@@ -232,8 +267,39 @@ def test_a_damaged_checkpoint_is_one_error(tmp_path):
     save_state(tmp_path, state(1))
     path = tmp_path / "step-000000001" / "training.safetensors"
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole") as caught:
         load_state(tmp_path)
+    assert "begin anew" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["training.safetensors", "model.safetensors", "training.json"])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, name, capsys):
+    for step in (1, 2):
+        save_state(tmp_path, state(step))
+    path = tmp_path / "step-000000002" / name
+    path.write_bytes(path.read_bytes()[:20])
+    assert load_state(tmp_path).step == 1
+    assert "step-000000002 is damaged" in " ".join(capsys.readouterr().err.split())
+    save_state(tmp_path, state(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_clip_stops_training_with_one_line(prepared, tmp_path, workers):
+    folder = tmp_path / "damaged"
+    shutil.copytree(prepared, folder)
+    entry = next(entry for entry in read_index(folder) if entry.meta["split"] == "train")
+    with (folder / entry.shard).open("r+b") as file:
+        file.seek(entry.members["mp4"][0])
+        file.write(bytes(entry.members["mp4"][1]))
+    with pytest.raises(DataError, match=f"{entry.shard}: the clip {entry.meta['id']} is damaged") as caught:
+        pretrain(folder, tmp_path / "run", recipe(workers=workers, cache_gb=0.0), cpu())
+    assert "delete" in caught.value.hint
+
+
+def test_two_trainings_do_not_share_a_folder(prepared, tmp_path):
+    with claim(tmp_path, "training"), pytest.raises(StorageError, match=rf"another training \(process {os.getpid()}"):
+        pretrain(prepared, tmp_path, recipe(), cpu())
 
 
 def test_guided_attention_knows_a_diagonal():
@@ -276,23 +342,37 @@ def test_sampling_share_rises_as_configured(prepared):
 
 
 def test_two_processes_train_together(prepared, tmp_path):
-    """Under torchrun, two processes see halves of the data and end with one run folder."""
+    """Under torchrun, two processes share data and folder, save when one says so, and refuse with one line."""
     script = tmp_path / "train.py"
     script.write_text(
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from dataclasses import replace\n"
         "from test_training import recipe\n"
+        "from lipsound2.errors import LipSoundError\n"
         "from lipsound2.training.runs import make_fabric, pretrain\n"
         "if __name__ == '__main__':\n"
         "    fabric = make_fabric('cpu', 1, '32-true')\n"
-        "    pretrain(Path(sys.argv[1]), Path(sys.argv[2]), recipe(batch_size=1), fabric)\n"
+        "    wanted = recipe(batch_size=int(sys.argv[3]), checkpoint_minutes=float(sys.argv[4]))\n"
+        "    try:\n"
+        "        pretrain(Path(sys.argv[1]), Path(sys.argv[2]), wanted, fabric)\n"
+        "    except LipSoundError as error:\n"
+        "        print('refused:', fabric.global_rank, error)\n"
         "    assert fabric.world_size == 2\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run([*command, str(prepared), str(tmp_path / "run")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+
+    def call(batch_size: int, minutes: float) -> str:
+        arguments = [str(prepared), str(tmp_path / "run"), str(batch_size), str(minutes)]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    assert call(1, 1e-4) == ""
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+    (line,) = call(2, 10.0).splitlines()
+    assert line.startswith("refused: 0 ")
+    assert "train.batch_size 1, not 2" in line
 
 
 def test_the_loop_names_no_model():

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from lipsound2.errors import FaceError
+from lipsound2.foreign import look
 from lipsound2.media import Frame, Image
 
 CANVAS = 160
@@ -101,7 +102,8 @@ class YuNetDetector:
         try:
             self._network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), threshold)
         except cv2.error as error:
-            raise FaceError(f"{weights} is not a YuNet model: {error.err}") from error
+            found = look(weights)
+            raise FaceError(f"{weights} {found.what}; it is not a YuNet model: {error.err}", found.hint) from error
 
     def detect(self, image: Image) -> list[Face]:
         """Find all faces of an RGB picture, with landmarks."""

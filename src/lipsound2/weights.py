@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lipsound2.atomic import atomic_path
 from lipsound2.errors import CheckpointError
+from lipsound2.foreign import look
 
 WEIGHTS_NAME = "model.safetensors"
 
@@ -36,12 +37,15 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: It is missing or damaged.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"no such file: {path}")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file: {error}", "fetch or train it again") from error
+        found = look(path)
+        raise CheckpointError(
+            f"{path} {found.what}; it is not a whole safetensors file ({error})", found.hint
+        ) from error
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:

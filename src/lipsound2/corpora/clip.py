@@ -1,17 +1,13 @@
 """One clip of a corpus: a video file, who speaks, what is said and which split it belongs to."""
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
 from typing import TypeVar
 
-from lipsound2.errors import DataError
-
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
-SPLITS_NAME = "splits.csv"
 
 
 @dataclass(frozen=True)
@@ -41,26 +37,6 @@ def split_by_hash(name: str, val: float = 0.05, test: float = 0.05) -> str:
     """Assign a name to a split for good, whatever else the corpus holds."""
     place = int.from_bytes(sha1(name.encode()).digest()[:4]) / 2**32
     return "test" if place < test else "val" if place < test + val else "train"
-
-
-def read_splits(root: Path) -> dict[str, str]:
-    """Read `splits.csv` of a corpus (columns `clip` and `split`); without one the table is empty.
-
-    Raises:
-        DataError: The file names no such columns or an unknown split.
-    """
-    path = root / SPLITS_NAME
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and not {"clip", "split"} <= rows[0].keys():
-        raise DataError(f"{path} needs the columns clip and split, it has {', '.join(rows[0])}")
-    splits = {row["clip"]: row["split"] for row in rows}
-    unknown = set(splits.values()) - set(SPLITS)
-    if unknown:
-        raise DataError(f"{path} names the split {min(unknown)!r}, one of {', '.join(SPLITS)} was expected")
-    return splits
 
 
 def spread(things: list[T], limit: int) -> list[T]:

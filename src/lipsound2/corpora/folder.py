@@ -1,11 +1,17 @@
 """A folder of videos, with transcripts beside them where there are any -> clips."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lipsound2.corpora.clip import SPLITS, Clip, read_splits, split_by_hash
+from lipsound2.corpora.clip import SPLITS, Clip, split_by_hash
+from lipsound2.corpora.splits import match_splits
+from lipsound2.corpora.transcripts import Transcripts
 from lipsound2.errors import DataError
 from lipsound2.media import VIDEO_SUFFIXES
+from lipsound2.names import clip_id
+from lipsound2.terminal import warn
 
 
 def read_folder(root: Path) -> Iterator[Clip]:
@@ -13,47 +19,75 @@ def read_folder(root: Path) -> Iterator[Clip]:
 
     The speaker is the folder a video lies in. A transcript is the text file of the same name. The
     split is that of `splits.csv`, else a folder `train`, `val` or `test` on the way to the video,
-    else a fixed 90/5/5 draw by name.
+    else a fixed 90/5/5 draw by name. Linked folders count as if they were there.
 
     Raises:
         DataError: There is no such folder, or no video in it.
     """
     if not root.is_dir():
         raise DataError(f"no such folder: {root}")
-    splits = read_splits(root)
     videos = find_videos(root)
     if not videos:
         raise DataError(f"no video below {root}", f"known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
-    for video in videos:
-        clip_id = video.relative_to(root).with_suffix("").as_posix()
-        folders = video.relative_to(root).parts[:-1]
+    ids = _ids(root, videos)
+    splits = match_splits(root, list(ids.values()))
+    transcripts = Transcripts()
+    for video, name in ids.items():
+        folders = clip_id(video.relative_to(root)).split("/")[:-1]
         named = next((folder for folder in folders if folder in SPLITS), None)
         speakers = [folder for folder in folders if folder not in SPLITS]
         yield Clip(
-            id=clip_id,
+            id=name,
             video=video,
-            speaker=speakers[-1] if speakers else root.resolve().name,
-            split=splits.get(clip_id) or named or split_by_hash(clip_id),
-            transcript=_transcript(video),
+            speaker=speakers[-1] if speakers else clip_id(Path(root.resolve().name)),
+            split=splits.get(name) or named or split_by_hash(name),
+            transcript=transcripts.read(video.with_suffix(".txt")),
         )
+    transcripts.report()
 
 
 def find_videos(root: Path) -> list[Path]:
-    """List the video files below a folder by name; hidden files and folders are passed over."""
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
-    )
+    """List the video files below a folder by name; hidden files and folders are passed over.
+
+    Linked folders are entered, but none within itself; links to nothing are listed, for whoever opens them to report.
+    """
+    unread: list[OSError] = []
+    videos = sorted(_walk(root, frozenset(), unread))
+    if unread:
+        count = "1 folder" if len(unread) == 1 else f"{len(unread)} folders"
+        warn(f"{count} below {root} could not be read, such as {unread[0].filename} ({unread[0].strerror})")
+    return videos
 
 
-def _transcript(video: Path) -> str | None:
-    path = video.with_suffix(".txt")
-    if not path.is_file():
-        return None
+def _walk(folder: Path, above: frozenset[tuple[int, int]], unread: list[OSError]) -> Iterator[Path]:
     try:
-        return " ".join(path.read_text(encoding="utf-8").split()) or None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text") from error
+        status = folder.stat()
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        unread.append(error)
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if _is_folder(entry):
+            yield from _walk(path, above | {here}, unread)
+        elif path.suffix.lower() in VIDEO_SUFFIXES and (entry.is_symlink() or entry.is_file()):
+            yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _ids(root: Path, videos: list[Path]) -> dict[Path, str]:
+    """Name each video by its path without suffix; those that differ in their suffix alone keep it."""
+    stems = {video: clip_id(video.relative_to(root).with_suffix("")) for video in videos}
+    shared = {stem for stem, count in Counter(stems.values()).items() if count > 1}
+    return {video: clip_id(video.relative_to(root)) if stem in shared else stem for video, stem in stems.items()}

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lipsound2.corpora.clip import Clip, read_splits, split_by_hash
-from lipsound2.errors import DataError
+from lipsound2.corpora.clip import Clip, split_by_hash
+from lipsound2.corpora.splits import match_splits
+from lipsound2.errors import DataError, guard
 from lipsound2.media import VIDEO_SUFFIXES
 
 TICKS_PER_SECOND = 25_000
@@ -52,22 +53,21 @@ def read_grid(root: Path) -> Iterator[Clip]:
     """
     if not root.is_dir():
         raise DataError(f"no such folder: {root}")
-    splits = read_splits(root)
-    found = False
-    for speaker, folder in _speakers(root):
-        for video in _videos(folder):
-            found = True
-            clip_id = f"{speaker}/{video.stem}"
-            yield Clip(
-                id=clip_id,
-                video=video,
-                speaker=speaker,
-                split=splits.get(clip_id) or split_by_hash(video.stem),
-                transcript=sentence(video.stem),
-            )
+    with guard(root):
+        listed = [(speaker, video) for speaker, folder in _speakers(root) for video in _videos(folder)]
+    found = {f"{speaker}/{video.stem}": (speaker, video) for speaker, video in listed}
     if not found:
         raise DataError(
             f"no GRID clip below {root}", "folders s1, s2, ... with videos named like bbaf2n.mpg were expected"
+        )
+    splits = match_splits(root, list(found))
+    for clip_id, (speaker, video) in found.items():
+        yield Clip(
+            id=clip_id,
+            video=video,
+            speaker=speaker,
+            split=splits.get(clip_id) or split_by_hash(video.stem),
+            transcript=sentence(video.stem),
         )
 
 

@@ -14,8 +14,7 @@ from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
 from lipsound2.corpora.clip import SPLITS, spread
 from lipsound2.data.cache import ClipCache
-from lipsound2.data.sample import decode_wave
-from lipsound2.data.shards import Entry, read_index, read_member
+from lipsound2.data.shards import Entry, read_index, read_wave
 from lipsound2.data.view import Crops, draw_jitter, hide, read_crops, stretch, view
 from lipsound2.errors import DataError
 
@@ -122,7 +121,7 @@ class ClipDataset(Dataset[Example]):
 
     def wave(self, index: int) -> Float[Tensor, " samples"]:
         """Read a clip's sound."""
-        return torch.from_numpy(decode_wave(read_member(self.folder, self.entries[index], "flac")))
+        return torch.from_numpy(read_wave(self.folder, self.entries[index]))
 
     def mel(self, index: int) -> Float[Tensor, "mels frames"]:
         """Compute the log-mel of a clip's sound."""

@@ -35,7 +35,12 @@ def join(folders: Sequence[Path], output: Path) -> int:
             entries = read_index(folder)
             again = sorted(joined.keys() & {entry.key for entry in entries})
             if again:
-                raise DataError(f"{folder} holds {again[0]}, as does another folder", "give each folder once")
+                raise DataError(
+                    f"{folder} holds {again[0]}, as does another folder",
+                    "give each folder once; different clips of one name need folders of their own in their corpora",
+                )
+            if len({entry.key for entry in entries}) < len(entries):
+                raise DataError(f"{folder} names a clip twice in its index", "prepare it again into another folder")
             for shard in sorted({entry.shard for entry in entries}):
                 _link(folder / shard, temporary / f"{number}-{shard}")
             joined |= {entry.key: replace(entry, shard=f"{number}-{entry.shard}") for entry in entries}

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,15 +22,22 @@ from typing import NamedTuple
 
 from lipsound2 import faces
 from lipsound2.atomic import sweep, write_text
+from lipsound2.claims import claim
 from lipsound2.corpora.clip import SPLITS, Clip
+from lipsound2.data.repair import (
+    FAILURES_NAME,
+    STAGING_NAME,
+    Shards,
+    check_plan,
+    part,
+    read_failures,
+    restage_if_damaged,
+)
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
 from lipsound2.errors import DataError, LipSoundError, StorageError, guard
+from lipsound2.names import printable
 from lipsound2.workers import interrupts_held_back, settle
-
-FAILURES_NAME = "failures.jsonl"
-PLAN_NAME = "prepared.json"
-STAGING_NAME = ".staging"
 
 DetectorFactory = Callable[[], faces.Detector]
 Progress = Callable[[int, int], None]
@@ -81,6 +87,8 @@ def prepare(
 ) -> Summary:
     """Prepare clips into `output`, or go on where an earlier call was interrupted.
 
+    A folder that is done is looked over: shards that are missing or cut off are made anew.
+
     Args:
         clips: What to prepare; ids must be unique.
         output: Folder for the shards, the index and `failures.jsonl`.
@@ -90,15 +98,23 @@ def prepare(
 
     Raises:
         DataError: `output` was begun with other clips or other settings.
-        StorageError: `output` cannot be written.
+        StorageError: `output` cannot be written, or another process works in it.
     """
     shards = _plan(list(clips), config)
-    _check_plan(output, shards, config)
-    sweep(output)
+    with claim(output, "prepare"):
+        check_plan(output, shards, asdict(config.sample), config.shard_size)
+        sweep(output)
+        restage_if_damaged(output, shards)
+        return _prepare(output, shards, config, detector, progress)
+
+
+def _prepare(
+    output: Path, shards: Shards, config: PrepareConfig, detector: DetectorFactory, progress: Progress
+) -> Summary:
     total = sum(map(len, shards.values()))
     if not (output / INDEX_NAME).exists():
         tasks = {name: _tasks(output, name, members) for name, members in shards.items()}
-        todo = [task for name in shards if not _part(output, name).exists() for task in tasks[name] if not task.done()]
+        todo = [task for name in shards if not part(output, name).exists() for task in tasks[name] if not task.done()]
         missing = Counter(task.shard for task in todo)
         for name in shards.keys() - missing.keys():
             _assemble(output, name, tasks[name])
@@ -111,11 +127,11 @@ def prepare(
         _finish(output, list(shards))
     shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
     progress(total, total)
-    failures = len((output / FAILURES_NAME).read_text(encoding="utf-8").splitlines())
+    failures = len(read_failures(output))
     return Summary(total - failures, failures)
 
 
-def _plan(clips: list[Clip], config: PrepareConfig) -> dict[str, list[Clip]]:
+def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
     """Settle which clips form which shard."""
     twice = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
     if twice:
@@ -130,24 +146,6 @@ def _plan(clips: list[Clip], config: PrepareConfig) -> dict[str, list[Clip]]:
     return shards
 
 
-def _check_plan(output: Path, shards: dict[str, list[Clip]], config: PrepareConfig) -> None:
-    listing = json.dumps({name: [clip.id for clip in clips] for name, clips in shards.items()}, sort_keys=True)
-    plan = {
-        "clips": sum(map(len, shards.values())),
-        "clips_sha256": sha256(listing.encode()).hexdigest(),
-        "sample": asdict(config.sample),
-        "shard_size": config.shard_size,
-    }
-    text = json.dumps(plan, indent=2, sort_keys=True) + "\n"
-    path = output / PLAN_NAME
-    if not path.exists():
-        write_text(path, text)
-    elif path.read_text(encoding="utf-8") != text:
-        raise DataError(
-            f"{output} was begun with other clips or other settings", "choose another folder with -o or delete this one"
-        )
-
-
 def _tasks(output: Path, shard: str, clips: list[Clip]) -> list[Task]:
     folder = output / STAGING_NAME / shard
     return [
@@ -156,28 +154,24 @@ def _tasks(output: Path, shard: str, clips: list[Clip]) -> list[Task]:
     ]
 
 
-def _part(output: Path, shard: str) -> Path:
-    """Give the file that says that a shard is done and what it holds."""
-    return output / STAGING_NAME / f"{shard}.jsonl"
-
-
 def _assemble(output: Path, shard: str, tasks: list[Task]) -> None:
     """Put the staged clips of a shard together; killed at any line, a second call ends the same."""
-    part = _part(output, shard)
-    if not part.exists():
+    listing = part(output, shard)
+    if not listing.exists():
         staged = [task.sample for task in tasks if task.sample.exists()]
         entries = write_shard(output / f"{shard}.tar", map(_staged_sample, staged)) if staged else []
         failures = [task.failure.read_text(encoding="utf-8") for task in tasks if task.failure.exists()]
-        write_text(part.with_suffix(".failures"), "".join(failures))
-        write_text(part, to_lines(entries))
+        write_text(listing.with_suffix(".failures"), "".join(failures))
+        write_text(listing, to_lines(entries))
     shutil.rmtree(output / STAGING_NAME / shard, ignore_errors=True)
 
 
 def _finish(output: Path, shards: list[str]) -> None:
     """Join the parts; the index comes last and says that all is done."""
-    parts = [_part(output, shard) for shard in shards]
+    parts = [part(output, shard) for shard in shards]
     for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
-        write_text(output / name, "".join(part.with_suffix(suffix).read_text(encoding="utf-8") for part in parts))
+        texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
+        write_text(output / name, "".join(texts))
 
 
 def _staged_sample(path: Path) -> Sample:
@@ -228,7 +222,7 @@ def _run_pool(tasks: list[Task], workers: int, config: PrepareConfig, detector: 
 class _Worker(NamedTuple):
     """What a worker process keeps from clip to clip."""
 
-    detector: faces.Detector
+    detector: faces.Detector | LipSoundError
     config: SampleConfig
 
 
@@ -238,11 +232,16 @@ _worker: _Worker | None = None
 def _start_worker(detector: DetectorFactory, config: SampleConfig) -> None:
     global _worker
     settle()
-    _worker = _Worker(detector(), config)
+    try:
+        _worker = _Worker(detector(), config)
+    except LipSoundError as error:  # told by the first clip, since a worker that does not start is taken for a dead one
+        _worker = _Worker(error, config)
 
 
 def _work(task: Task) -> Task:
     assert _worker is not None
+    if isinstance(_worker.detector, LipSoundError):
+        raise _worker.detector
     try:
         with guard(task.clip.video):
             sample = make_sample(task.clip, _worker.detector, _worker.config)
@@ -256,5 +255,6 @@ def _work(task: Task) -> Task:
 
 
 def _stage_failure(task: Task, reason: str) -> None:
-    record: dict[str, object] = {"clip": task.clip.id, "video": str(task.clip.video), "reason": reason}
+    known = {"clip": task.clip.id, "video": str(task.clip.video), "reason": reason}
+    record: dict[str, object] = {name: printable(value) for name, value in known.items()}
     write_text(task.failure, to_lines([record]))

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from lipsound2 import faces, media
 from lipsound2.corpora.clip import Clip
 from lipsound2.errors import DataError, MediaError
+from lipsound2.names import sample_key
 
 Crops = UInt8[np.ndarray, "frames 160 160 3"]
 Wave = Float32[np.ndarray, " samples"]
@@ -89,11 +89,6 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
     return Sample(sample_key(clip.id), files, meta)
 
 
-def sample_key(clip_id: str) -> str:
-    """Turn a clip's id into a WebDataset key, which ends at its first dot."""
-    return re.sub(r"[^\w/-]", "_", clip_id)
-
-
 def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
     """Compress face crops as an H.264 MP4; the same crops always give the same bytes."""
     buffer = io.BytesIO()
@@ -112,7 +107,10 @@ def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
 def decode_crops(data: bytes, pixel_format: str = "rgb24") -> UInt8[np.ndarray, "frames 160 160 ..."]:
     """Decompress what `encode_crops` wrote; `pixel_format` is `rgb24` or `gray`."""
     with av.open(io.BytesIO(data), "r") as container:
-        return np.stack([frame.to_ndarray(format=pixel_format) for frame in container.decode(video=0)])
+        frames = [frame.to_ndarray(format=pixel_format) for frame in container.decode(video=0)]
+    if not frames:
+        raise DataError("the face's video holds no picture")
+    return np.stack(frames)
 
 
 def encode_wave(wave: Wave, sample_rate: int) -> bytes:

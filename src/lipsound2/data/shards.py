@@ -3,15 +3,19 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lipsound2.atomic import atomic_path
-from lipsound2.data.sample import Sample
-from lipsound2.errors import DataError
+from lipsound2.data.sample import Sample, Wave, decode_wave
+from lipsound2.errors import DataError, LipSoundError, guard
+from lipsound2.names import sample_key
 
 INDEX_NAME = "index.jsonl"
+REPAIR = "run the same prepare again, which makes damaged shards anew; joined or generated folders are made anew whole"
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,7 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> list[Entry]:
                 info = tarfile.TarInfo(f"{sample.key}.{suffix}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                members[suffix] = (tar.offset - padded, len(data))
+                members[suffix] = (tar.offset - _padded(len(data)), len(data))
             entries.append(Entry(sample.key, path.name, members, sample.meta))
     return entries
 
@@ -60,10 +63,83 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
             file.seek(offset)
             data = file.read(size)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", "run prepare again") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", REPAIR) from error
     if len(data) != size:
-        raise DataError(f"{path} is shorter than its index says", "it was damaged or replaced; run prepare again")
+        raise DataError(f"{path} is shorter than its index says", REPAIR)
     return data
+
+
+def read_wave(folder: Path, entry: Entry) -> Wave:
+    """Read the sound of a sample.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    with reading(folder, entry):
+        return decode_wave(read_member(folder, entry, "flac"))
+
+
+@contextmanager
+def reading(folder: Path, entry: Entry) -> Iterator[None]:
+    """Name shard and clip in whatever goes wrong while a sample is decoded.
+
+    Raises:
+        DataError: In its place.
+    """
+    path = folder / entry.shard
+    try:
+        with guard(path):
+            yield
+    except LipSoundError as error:
+        if error.hint == REPAIR:
+            raise
+        raise DataError(
+            f"{path}: the clip {entry.meta.get('id', entry.key)} is damaged ({error.message})",
+            f"delete {path} and run the same prepare again, which makes it anew",
+        ) from error
+
+
+def whole(folder: Path, entries: Iterable[Entry]) -> bool:
+    """Tell whether a shard is as long as its entries say, and each file in it lies where they say."""
+    end = 0
+    ordered = list(entries)
+    try:
+        with (folder / ordered[0].shard).open("rb") as file:
+            for entry in ordered:
+                for offset, size in entry.members.values():
+                    file.seek(offset - tarfile.BLOCKSIZE)
+                    header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+                    if header.size != size:
+                        return False
+                    end = max(end, offset + _padded(size))
+            records = -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
+            return file.seek(0, io.SEEK_END) == records * tarfile.RECORDSIZE
+    except (OSError, tarfile.TarError):
+        return False
+
+
+def read_shard(path: Path) -> list[Entry]:
+    """List what a shard holds without its index.
+
+    Raises:
+        DataError: It is no whole shard.
+    """
+    members: dict[str, dict[str, tuple[int, int]]] = {}
+    metas: dict[str, dict[str, object]] = {}
+    try:
+        with guard(path), tarfile.open(path) as tar:
+            for info in tar:
+                key, _, suffix = info.name.rpartition(".")
+                members.setdefault(key, {})[suffix] = (info.offset_data, info.size)
+                reader = tar.extractfile(info) if suffix == "json" else None
+                if reader:
+                    metas[key] = json.loads(reader.read())
+    except (LipSoundError, ValueError) as error:
+        raise DataError(f"{path} is damaged", REPAIR) from error
+    entries = [Entry(key, path.name, members[key], metas.get(key, {})) for key in members]
+    if entries and not whole(path.parent, entries):
+        raise DataError(f"{path} is cut off", REPAIR)
+    return entries
 
 
 def to_lines(records: Iterable[Entry] | Iterable[dict[str, object]]) -> str:
@@ -74,7 +150,7 @@ def to_lines(records: Iterable[Entry] | Iterable[dict[str, object]]) -> str:
 
 def entries_from_lines(text: str) -> list[Entry]:
     """Read what `to_lines` wrote."""
-    rows = [json.loads(line) for line in text.splitlines()]
+    rows = [json.loads(line) for line in text.split("\n") if line]
     return [
         Entry(row["key"], row["shard"], {k: (o, n) for k, (o, n) in row["members"].items()}, row["meta"])
         for row in rows
@@ -91,6 +167,22 @@ def read_index(folder: Path) -> list[Entry]:
     if not path.is_file():
         raise DataError(f"{folder} holds no {INDEX_NAME}", "make it with: lipsound2 prepare CORPUS FOLDER -o OUTPUT")
     try:
-        return entries_from_lines(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error}", "run prepare again") from error
+        entries = entries_from_lines(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged: {error}", REPAIR) from error
+    return _distinct(entries)
+
+
+def _distinct(entries: list[Entry]) -> list[Entry]:
+    """Give clips that share a key, as older versions wrote them, keys of their own."""
+    counts = Counter(entry.key for entry in entries)
+    if len(counts) == len(entries):
+        return entries
+    return [
+        replace(entry, key=sample_key(str(entry.meta.get("id", entry.key)))) if counts[entry.key] > 1 else entry
+        for entry in entries
+    ]
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

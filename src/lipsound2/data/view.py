@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lipsound2.config import AugmentConfig, VideoConfig
 from lipsound2.data.sample import decode_crops
-from lipsound2.data.shards import Entry, read_member
+from lipsound2.data.shards import Entry, read_member, reading
 from lipsound2.faces import CANVAS
 
 Crops = UInt8[Tensor, "frames channels 160 160"]
@@ -44,7 +44,8 @@ class Jitter:
 
 def read_crops(folder: Path, entry: Entry, channels: int) -> Crops:
     """Read the face of a prepared clip, in grey (1 channel) or colour (3)."""
-    pixels = decode_crops(read_member(folder, entry, "mp4"), "gray" if channels == 1 else "rgb24")
+    with reading(folder, entry):
+        pixels = decode_crops(read_member(folder, entry, "mp4"), "gray" if channels == 1 else "rgb24")
     crops = torch.from_numpy(pixels)
     return crops[:, None] if channels == 1 else crops.permute(0, 3, 1, 2)
 

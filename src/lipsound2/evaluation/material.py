@@ -9,8 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from lipsound2 import corpora, media
 from lipsound2.corpora import Clip
 from lipsound2.corpora.clip import spread
-from lipsound2.data.sample import decode_wave
-from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_member
+from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_wave
 from lipsound2.data.view import read_crops
 from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.protocols import find_protocol
@@ -90,7 +89,7 @@ class Prepared:
     def true(self, index: int, sample_rate: int) -> Wave:
         """Read a clip's own sound."""
         entry = self.entries[index]
-        wave = decode_wave(read_member(self.folder, entry, "flac"))
+        wave = read_wave(self.folder, entry)
         return resample(wave, int(str(entry.meta["sample_rate"])), sample_rate)
 
     def speak(self, index: int, pipeline: Pipeline) -> Wave:

@@ -7,12 +7,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from lipsound2.atomic import write_text
-from lipsound2.data.sample import sample_key
 from lipsound2.errors import DataError
 from lipsound2.evaluation.metrics import SECTIONS, Metric
 from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.summary import CEILING, PACK, ClipResult, Figure, Summary, write_summary
+from lipsound2.names import file_name
 
 CLIPS_NAME, MISSING_NAME, MARKDOWN_NAME = "clips.csv", "missing.csv", "summary.md"
 SOUNDS_NAME = "sounds"
@@ -51,7 +51,7 @@ def read_results(folder: Path, summary: Summary) -> list[ClipResult]:
 
 def sound_path(folder: Path, row: str, clip_id: str) -> Path:
     """Say where a sound of a clip is kept."""
-    return folder / SOUNDS_NAME / row / f"{sample_key(clip_id)}.flac"
+    return folder / SOUNDS_NAME / row / f"{file_name(clip_id)}.flac"
 
 
 def sections(summary: Summary) -> dict[str, list[Metric]]:

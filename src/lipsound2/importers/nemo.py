@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lipsound2.audio import mel_basis
 from lipsound2.errors import CheckpointError
+from lipsound2.foreign import look
 from lipsound2.importers.torch_pickle import read_checkpoint
 from lipsound2.recognizer.config import BlockConfig, FeatureConfig, JasperConfig
 from lipsound2.recognizer.jasper import Jasper
@@ -171,7 +172,7 @@ def key_map(config: JasperConfig) -> dict[str, str]:
 
 
 def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"no such file: {path}")
     try:
         with tarfile.open(path) as tar, tempfile.TemporaryDirectory() as folder:
@@ -187,7 +188,8 @@ def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 shutil.copyfileobj(file, target)
             weights = read_checkpoint(copy)
     except (tarfile.TarError, yaml.YAMLError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole .nemo archive: {error}", "fetch it again") from error
+        found = look(path)
+        raise CheckpointError(f"{path} {found.what}; it is not a whole .nemo archive: {error}", found.hint) from error
     if not isinstance(settings, dict) or not isinstance(weights, dict):
         raise CheckpointError(f"{path} is not a .nemo archive of weights and their settings")
     return settings, weights

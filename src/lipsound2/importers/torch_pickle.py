@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lipsound2.errors import CheckpointError
+from lipsound2.foreign import look
 from lipsound2.importers.pickle_data import Calls, Global, StandIn, Stream, read_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -51,15 +52,27 @@ def read_checkpoint(path: Path) -> Any:
     Raises:
         CheckpointError: The file is missing, damaged, of another kind, or asks for more than data.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"no such file: {path}")
     try:
         with path.open("rb") as file:
             return _read_zip(file) if file.read(len(_ZIP)) == _ZIP else _read_legacy(file)
     except CheckpointError as error:
-        raise CheckpointError(f"{path} cannot be read as a torch checkpoint: {error.message}", error.hint) from error
+        kind, hint = _kind(path)
+        raise CheckpointError(
+            f"{path}{kind} it cannot be read as a torch checkpoint: {error.message}", error.hint or hint
+        ) from error
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}", "fetch it again") from error
+        kind, hint = _kind(path)
+        text = f"{path}{kind} it is damaged as a torch checkpoint: {error}"
+        raise CheckpointError(text, hint or "fetch it again") from error
+
+
+def _kind(path: Path) -> tuple[str, str | None]:
+    """Say what a file is that has none of the forms of a checkpoint, and what to do about it."""
+    found = look(path)
+    likely = found.what.startswith(("is a zip", "is a pickle"))
+    return (":", None) if likely else (f" {found.what};", found.hint)
 
 
 def module_state(module: Any) -> dict[str, Tensor]:

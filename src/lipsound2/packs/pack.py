@@ -13,6 +13,7 @@ A run folder can stand in for a pack of one model: its best is taken.
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ import torch
 
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import CONFIG_NAME, ModelConfig, read_config, to_json
-from lipsound2.errors import CheckpointError
+from lipsound2.errors import CheckpointError, guard
+from lipsound2.foreign import describe, look
 from lipsound2.model import LipSound2
+from lipsound2.plaintext import read_text
 from lipsound2.weights import WEIGHTS_NAME, fill, load_weights, save_weights
 
 INFO_NAME = "pack.json"
@@ -31,6 +34,10 @@ SUMS_NAME = "SHA256SUMS"
 CARD_NAME = "README.md"
 DEFAULT_PACK = "grid-s1"
 PACKS_VARIABLE = "LIPSOUND2_PACKS"
+JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "icon\r"})
+"""Files and folders that Windows and macOS leave in folders, beside hidden ones; packs do without them."""
+_SUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64})[ \t]+\*?(?P<name>\S.*)")
+_PLAINLY_OTHER = ("is empty", "is a web page", "is a Git LFS", "is a git-annex", "holds zeros")
 PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
 
 
@@ -118,22 +125,43 @@ def verify(folder: Path) -> None:
     Raises:
         CheckpointError: A file is missing, was changed, is not listed or is a pickle.
     """
-    sums = folder / SUMS_NAME
-    if not sums.is_file():
-        raise CheckpointError(f"{folder} has no {SUMS_NAME}", "fetch the pack again")
-    try:
-        lines = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
-        wanted = {name: digest for digest, name in lines}
-    except ValueError as error:
-        raise CheckpointError(f"{sums} is damaged", "fetch the pack again") from error
+    wanted = read_sums(folder)
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS_NAME}
-    for name in sorted(found | wanted.keys()):
-        if Path(name).suffix in PICKLES:
+    for name in sorted({name for name in found if not _is_junk(name)} | wanted.keys()):
+        if Path(name).suffix.lower() in PICKLES:
             raise CheckpointError(f"{folder / name} may be a pickle, which packs never hold", "do not use this pack")
         if name not in found:
             raise CheckpointError(f"{folder / name} is missing", "fetch the pack again")
-        if wanted.get(name) != _digest(folder / name):
-            raise CheckpointError(f"{folder / name} differs from its checksum", "fetch the pack again")
+        if name not in wanted:
+            raise CheckpointError(f"{folder / name} is not listed in {SUMS_NAME}", "remove it, or fetch the pack again")
+        if wanted[name] != _digest(folder / name):
+            raise _changed(folder / name)
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Read the checksums of a pack by file name, as `sha256sum` and its like write them on any system.
+
+    Raises:
+        CheckpointError: There are none, they are damaged, or they name a file outside of the pack.
+    """
+    path = folder / SUMS_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {SUMS_NAME}", "fetch the pack again")
+    wanted: dict[str, str] = {}
+    with guard(path):
+        lines = read_text(path).text.split("\n")
+    for line in lines:
+        match = _SUM.fullmatch(line.rstrip())
+        name = match["name"].removeprefix("./") if match else ""
+        if not match and line.strip():
+            raise CheckpointError(
+                f"{path} {describe(path)}, no list of checksums: {line[:40]!r}", "fetch the pack again"
+            )
+        if match and (name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/")):
+            raise CheckpointError(f"{path} names a file outside of the pack: {name}", "do not use this pack")
+        if match and wanted.setdefault(name, match["digest"].lower()) != match["digest"].lower():
+            raise CheckpointError(f"{path} names {name} twice", "fetch the pack again")
+    return wanted
 
 
 def write_pack(
@@ -173,7 +201,7 @@ def write_pack(
 def write_sums(folder: Path) -> None:
     """Write the checksums of all files of a pack."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in names if name != SUMS_NAME]
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in names if name != SUMS_NAME and not _is_junk(name)]
     write_text(folder / SUMS_NAME, "".join(lines))
 
 
@@ -193,6 +221,19 @@ def _installed() -> list[Path]:
     variable = os.environ.get(PACKS_VARIABLE, "")
     roots = [*(Path(part) for part in variable.split(os.pathsep) if part), Path(__file__).parent / "installed"]
     return [path for root in roots if root.is_dir() for path in sorted(root.iterdir()) if (path / INFO_NAME).is_file()]
+
+
+def _is_junk(name: str) -> bool:
+    """Tell whether a file is one that systems leave everywhere and nobody reads."""
+    return any(part.startswith(".") or part.lower() in JUNK for part in name.split("/"))
+
+
+def _changed(path: Path) -> CheckpointError:
+    """Say of a file that is plainly no part of a pack, such as a web page, what it is."""
+    found = look(path)
+    if found.what.startswith(_PLAINLY_OTHER):
+        return CheckpointError(f"{path} differs from its checksum: it {found.what}", found.hint)
+    return CheckpointError(f"{path} differs from its checksum", "fetch the pack again")
 
 
 def _digest(path: Path) -> str:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from lipsound2 import __version__
 from lipsound2.atomic import write_text
-from lipsound2.corpora.clip import SPLITS_NAME
+from lipsound2.corpora.splits import SPLITS_NAME
 from lipsound2.errors import DataError, LipSoundError, StorageError, guard
 from lipsound2.simulate import lexicon, packages
 from lipsound2.simulate.film import write_film

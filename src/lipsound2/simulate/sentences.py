@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lipsound2.corpora.clip import SPLITS_NAME, read_splits
-from lipsound2.errors import ConfigError, DataError
+from lipsound2.corpora.splits import SPLITS_NAME, read_splits
+from lipsound2.errors import ConfigError, DataError, guard
+from lipsound2.plaintext import FALLBACK, read_text
+from lipsound2.terminal import warn
 
 GRAMMARS = ("grid", "letters", "digits", "english")
 GRID_KINDS = ("command", "colour", "preposition", "letter", "digit", "adverb")
@@ -149,10 +151,10 @@ def _named(prefix: str, words: tuple[Word, ...]) -> Sentence:
 
 
 def _lines(path: Path) -> list[Sentence]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", "one English sentence a line, as UTF-8") from error
+    with guard(path):
+        text, guessed = read_text(path)
+    if guessed:
+        warn(f"{path} is not UTF-8, read as {FALLBACK}")
     found: dict[str, Sentence] = {}
     for line in text.lower().replace("’", "'").splitlines():
         words = tuple(Word(word, "text") for word in re.findall(r"[^\W_]+(?:'[^\W_]+)*", line))

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lipsound2.atomic import atomic_path, write_text
-from lipsound2.errors import CheckpointError
+from lipsound2.errors import CheckpointError, LipSoundError, guard
+from lipsound2.terminal import warn
 from lipsound2.weights import WEIGHTS_NAME, load_weights, save_weights
 
 STATE_NAME = "training.safetensors"
@@ -38,7 +39,7 @@ class TrainingState(NamedTuple):
 
 
 def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
-    """Write a checkpoint below `folder` and remove all but the newest `keep`."""
+    """Write a checkpoint below `folder` and remove all but the newest `keep`; any of later steps is a damaged one."""
     tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
     slots = state.optimizer["state"]
     for slot, values in slots.items():
@@ -49,37 +50,57 @@ def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
         save_weights(temporary / WEIGHTS_NAME, state.average)
         save_weights(temporary / STATE_NAME, tensors)
         write_text(temporary / PROGRESS_NAME, json.dumps(progress) + "\n")
-    for old in _checkpoints(folder)[:-keep]:
+    ours = folder / f"step-{state.step:09d}"
+    earlier = [path for path in _checkpoints(folder) if path <= ours]
+    for old in {*_checkpoints(folder)} - {*earlier[-keep:]}:
         shutil.rmtree(old)
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """Read the newest checkpoint below `folder`, or None if there is none.
+    """Read the newest whole checkpoint below `folder`, or None if there is none at all.
 
     Raises:
-        CheckpointError: It is damaged.
+        CheckpointError: There are some, but all are damaged.
     """
     found = _checkpoints(folder)
-    if not found:
-        return None
-    newest = found[-1]
-    try:
-        progress = json.loads((newest / PROGRESS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    damage: LipSoundError | None = None
+    for path in reversed(found):
+        try:
+            with guard(path):
+                state = _read(path)
+        except LipSoundError as error:
+            damage = damage or error
+            continue
+        if damage:
+            warn(f"{found[-1]} is damaged ({damage.message}); going on from the one before, {path.name}")
+        return state
+    if damage:
         raise CheckpointError(
-            f"{newest} is damaged: {error}", f"delete {newest} to resume from the one before"
-        ) from error
+            f"no checkpoint in {folder} is whole: {damage.message}",
+            f"delete {folder} to begin anew, or take its best model with: finetune --from {folder.parent}",
+        )
+    return None
+
+
+def _read(path: Path) -> TrainingState:
+    try:
+        progress = json.loads((path / PROGRESS_NAME).read_text(encoding="utf-8"))
+        step, best, groups = progress["step"], progress["best"], progress["groups"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / PROGRESS_NAME} is damaged") from error
     slots: dict[int, dict[str, Tensor]] = {}
     weights = {}
-    for name, tensor in load_weights(newest / STATE_NAME).items():
-        kind, rest = name.split("/", 1)
+    for name, tensor in load_weights(path / STATE_NAME).items():
+        kind, _, rest = name.partition("/")
+        slot, _, value = rest.partition("/")
         if kind == "weights":
             weights[rest] = tensor
-        else:
-            slot, value = rest.split("/", 1)
+        elif slot.isdecimal():
             slots.setdefault(int(slot), {})[value] = tensor
-    optimizer = {"state": slots, "param_groups": progress["groups"]}
-    return TrainingState(progress["step"], progress["best"], weights, load_weights(newest / WEIGHTS_NAME), optimizer)
+        else:
+            raise CheckpointError(f"{path / STATE_NAME} is no training state: it holds {name}")
+    optimizer = {"state": slots, "param_groups": groups}
+    return TrainingState(step, best, weights, load_weights(path / WEIGHTS_NAME), optimizer)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lipsound2.audio import log_mel
-from lipsound2.data.sample import decode_wave
-from lipsound2.data.shards import Entry, read_member
+from lipsound2.data.shards import Entry, read_wave
 from lipsound2.data.view import read_crops, view
 from lipsound2.model import LipSound2
 
@@ -48,7 +47,7 @@ def _forced(model: LipSound2, folder: Path, entry: Entry) -> Float[Tensor, "mels
     config = model.config
     device = next(model.parameters()).device
     video = view(read_crops(folder, entry, config.video.channels), config.video)
-    wave = torch.from_numpy(decode_wave(read_member(folder, entry, "flac")))
+    wave = torch.from_numpy(read_wave(folder, entry))
     true = log_mel(wave[None], config.audio)
     pieces = []
     for start in range(0, video.shape[1], config.window):

@@ -15,7 +15,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ import lightning_fabric
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from lipsound2.atomic import write_text
 from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
 from lipsound2.data.dataset import EpochBatches
-from lipsound2.errors import TrainingError
+from lipsound2.errors import LipSoundError, TrainingError
 from lipsound2.terminal import counting_bar, say
+from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.optimizers import learning_rate, make_optimizer
 from lipsound2.training.task import Task, Validation
@@ -82,14 +84,18 @@ class _Trainer:
         self.best = math.inf
         self.smoothed = self.lowest = math.inf
         self.saved_at = time.monotonic()
+        self.due = False
         self.writer = SummaryWriter(run / "logs") if fabric.is_global_zero else None
 
     def resume(self) -> None:
-        state = load_state(self.run / "checkpoints")
-        if state is None:
-            if self.fabric.is_global_zero:
+        with as_one(self.fabric):
+            state = load_state(self.run / "checkpoints")
+        with as_one(self.fabric):
+            self._check_step(state.step if state else 0)
+            if state is None and self.fabric.is_global_zero:
                 for folder in (self.run, self.run / "best"):
                     write_text(folder / CONFIG_NAME, to_json(self.task.config()))
+        if state is None:
             return
         self.step, self.best = state.step, state.best
         self.task.model.load_state_dict(dict(state.weights))
@@ -97,8 +103,21 @@ class _Trainer:
         self.optimizer.load_state_dict(dict(state.optimizer))
         self._say(f"resumed {self.run} at step {self.step}")
 
+    def _check_step(self, step: int) -> None:
+        """See that all processes go on from one step, which they do not where machines do not share the folder."""
+        if self.fabric.world_size > 1:
+            first = self.fabric.broadcast(step)
+            if step != first:
+                raise TrainingError(
+                    f"process {self.fabric.global_rank} found {self.run} at step {step}, process 0 at step {first}",
+                    "all machines of a run need one shared folder",
+                )
+
     def train(self) -> None:
         total = self.settings.epochs * self.batches.batches
+        if self.step >= total:
+            done = f"all {self.settings.epochs}" if self.step == total else self.step // self.batches.batches
+            self._say(f"already finished: {done} epochs are done; raise --epochs or choose another -o")
         with counting_bar() as progress:
             progress.disable = not self.fabric.is_global_zero
             bar = progress.add_task("", total=total, completed=self.step)
@@ -115,15 +134,15 @@ class _Trainer:
     def _epoch(self, epoch: int) -> Iterator[dict[str, float]]:
         self.batches.epoch, self.batches.start = epoch, self.step % self.batches.batches
         loader = DataLoader(
-            self.task.train,
+            _Told(self.task.train),
             batch_sampler=self.batches,
-            collate_fn=self.task.collate,
+            collate_fn=partial(_collated, self.task.collate),
             num_workers=self.settings.workers,
         )
         self.model.train()
         for batch in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
             yield self._step(batch)
-            if time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes:
+            if self.due:
                 self._save()
 
     def _step(self, batch: Any) -> dict[str, float]:
@@ -135,8 +154,7 @@ class _Trainer:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
         generator = torch.Generator().manual_seed(seed)
-        loss, parts = self.task.loss(self.model, batch, self.step / self.batches.batches, generator)
-        self._check(loss.item())
+        loss, parts = self._loss(batch, generator)
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.settings.clip)
         self.optimizer.step()
@@ -149,19 +167,56 @@ class _Trainer:
                 self.writer.add_scalar(f"train/{name}", value, self.step)
         return scalars
 
+    def _loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss of a batch, or end all processes by the error that any of them met.
+
+        Whether to save is settled here too. What each process decided by its own loss, errors or clock would leave
+        some of them waiting for others for ever.
+        """
+        due = time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes
+        error = batch if isinstance(batch, LipSoundError) else None
+        errors, wanted = self._sums(error is not None, due and self.fabric.is_global_zero)
+        self.due = wanted > 0
+        self._end_by(errors, error)
+        loss, parts = torch.tensor(0.0), dict[str, Tensor]()
+        try:
+            loss, parts = self.task.loss(self.model, batch, self.step / self.batches.batches, generator)
+        except LipSoundError as raised:
+            error = raised
+        errors, total = self._sums(error is not None, loss.item())
+        self._end_by(errors, error)
+        self._check(total / self.fabric.world_size)
+        return loss, parts
+
+    def _sums(self, *values: float) -> list[float]:
+        """Add up numbers over all processes."""
+        if self.fabric.world_size == 1:
+            return [float(value) for value in values]
+        own = torch.tensor(values, dtype=torch.float32, device=self.fabric.device)
+        return self.fabric.all_reduce(own, reduce_op="sum").tolist()  # type: ignore[union-attr]
+
+    def _end_by(self, errors: float, error: LipSoundError | None) -> None:
+        if errors:
+            with as_one(self.fabric):
+                if error:
+                    raise error
+
     def _learning_rate(self) -> float:
         return learning_rate(self.settings, self.step, self.settings.epochs * self.batches.batches)
 
     def _check(self, loss: float) -> None:
+        """Stop a run that went wrong; every process does so at once, since all are told one loss."""
         hint = "resume with a lower --lr; the last checkpoint is whole"
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss became {loss} at step {self.step}", hint)
+            self._stop(f"the loss became {loss} at step {self.step}", hint)
         self.smoothed = loss if math.isinf(self.smoothed) else 0.98 * self.smoothed + 0.02 * loss
         self.lowest = min(self.lowest, self.smoothed)
         if self.smoothed > DIVERGED * self.lowest:
-            raise TrainingError(
-                f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}", hint
-            )
+            self._stop(f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}", hint)
+
+    def _stop(self, message: str, hint: str) -> None:
+        with as_one(self.fabric):
+            raise TrainingError(message, hint)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -176,14 +231,14 @@ class _Trainer:
     def _validate(self, epoch: int) -> None:
         number = epoch // self.settings.validate_every
         show = self.settings.show_every > 0 and number % self.settings.show_every == 0
-        if self.fabric.is_global_zero:
-            with torch.no_grad(), self.fabric.autocast():
-                found = self.task.validate(self.average, show)
-            self._log(found, epoch)
-            if found.score < self.best:
-                save_weights(self.run / "best" / WEIGHTS_NAME, self.average.state_dict())
-                self.best = found.score
-        self.fabric.barrier()
+        with as_one(self.fabric):
+            if self.fabric.is_global_zero:
+                with torch.no_grad(), self.fabric.autocast():
+                    found = self.task.validate(self.average, show)
+                self._log(found, epoch)
+                if found.score < self.best:
+                    save_weights(self.run / "best" / WEIGHTS_NAME, self.average.state_dict())
+                    self.best = found.score
 
     def _log(self, found: Validation, epoch: int) -> None:
         assert self.writer is not None
@@ -203,12 +258,30 @@ class _Trainer:
             say(message)
 
     def _save(self) -> None:
-        self.saved_at = time.monotonic()
-        if self.fabric.is_global_zero:
-            model: dict[str, Tensor] = self.task.model.state_dict()
-            state = TrainingState(self.step, self.best, model, self.average.state_dict(), self.optimizer.state_dict())
-            save_state(self.run / "checkpoints", state)
-        self.fabric.barrier()
+        self.due, self.saved_at = False, time.monotonic()
+        with as_one(self.fabric):
+            if self.fabric.is_global_zero:
+                model: dict[str, Tensor] = self.task.model.state_dict()
+                average = self.average.state_dict()
+                state = TrainingState(self.step, self.best, model, average, self.optimizer.state_dict())
+                save_state(self.run / "checkpoints", state)
+
+
+class _Told(Dataset[Any]):
+    """Examples, or the error in the place of one, which would lose its hint on the way out of a loading process."""
+
+    def __init__(self, data: Dataset[Any]) -> None:
+        self.data = data
+
+    def __getitem__(self, place: Any) -> Any:
+        try:
+            return self.data[place]
+        except LipSoundError as error:
+            return error
+
+
+def _collated(collate: Callable[[list[Any]], Any], examples: list[Any]) -> Any:
+    return next((one for one in examples if isinstance(one, LipSoundError)), None) or collate(examples)
 
 
 def _line(epoch: int, epochs: int, scalars: dict[str, float]) -> str:

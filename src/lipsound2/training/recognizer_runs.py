@@ -4,7 +4,7 @@ The run's folder `best` is a recogniser: configuration, weights, and a language 
 transcripts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -21,8 +21,9 @@ from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import train_ngram, write_arpa
 from lipsound2.recognizer.reader import LANGUAGE_NAME, load_jasper
 from lipsound2.text import Alphabet
+from lipsound2.training.agreement import as_one
+from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.loop import fit
-from lipsound2.training.recipe import keep_recipe
 from lipsound2.training.recognize import JasperTask
 from lipsound2.training.speech import SpeechDataset
 
@@ -80,7 +81,7 @@ def train_recognizer(prepared: Path, run: Path, recipe: RecognizerRecipe, fabric
     Returns:
         The best word error rate on the validation clips, read greedily.
     """
-    return _train({"real": prepared}, run, recipe, fabric, None)
+    return _train({"real": prepared}, run, recipe, fabric, lambda: None)
 
 
 def finetune_recognizer(
@@ -106,9 +107,12 @@ def finetune_recognizer(
     Returns:
         The best word error rate on the generated speech of the validation clips, read greedily.
     """
-    folder = Path(start) if Path(start).is_dir() else find_pack(start).folder
-    model = load_jasper(find_recognizer(folder)).train()
-    return _train({"generated": generated, "real": prepared}, run, recipe, fabric, model, more)
+
+    def starting() -> Jasper:
+        folder = Path(start) if Path(start).is_dir() else find_pack(start).folder
+        return load_jasper(find_recognizer(folder)).train()
+
+    return _train({"generated": generated, "real": prepared}, run, recipe, fabric, starting, more)
 
 
 def _train(
@@ -116,20 +120,25 @@ def _train(
     run: Path,
     recipe: RecognizerRecipe,
     fabric: lightning_fabric.Fabric,
-    start: Jasper | None,
+    starting: Callable[[], Jasper | None],
     more: Sequence[Path] = (),
 ) -> float:
-    recipe = replace(recipe, model=start.config if start else recipe.model)
-    train = _dataset([*folders.values(), *more], "train", recipe)
-    val = {name: _dataset([folder], "val", recipe) for name, folder in folders.items()}
     fabric.launch()
+    with as_one(fabric):
+        start = starting()
+        recipe = replace(recipe, model=start.config if start else recipe.model)
+        train = _dataset([*folders.values(), *more], "train", recipe)
+        val = {name: _dataset([folder], "val", recipe) for name, folder in folders.items()}
+        heard = [entry for data in val.values() for _, entry in data.places]
+        begun = begun_with([entry for _, entry in train.places], heard, start, fabric)
     torch.manual_seed(recipe.train.seed)
     model = start or Jasper(recipe.model)
-    if fabric.is_global_zero:
-        keep_recipe(run, recipe)
-        write_arpa(run / "best" / LANGUAGE_NAME, train_ngram(train.sentences(), recipe.order))
-    task = JasperTask(model, train, val, recipe.augment, recipe.quiet_weight, recipe.train.batch_size)
-    return fit(task, recipe.train, run, fabric)
+    with beginning(run, recipe, begun, fabric):
+        with as_one(fabric):
+            if fabric.is_global_zero:
+                write_arpa(run / "best" / LANGUAGE_NAME, train_ngram(train.sentences(), recipe.order))
+        task = JasperTask(model, train, val, recipe.augment, recipe.quiet_weight, recipe.train.batch_size)
+        return fit(task, recipe.train, run, fabric)
 
 
 def _dataset(folders: Sequence[Path], split: str, recipe: RecognizerRecipe) -> SpeechDataset:

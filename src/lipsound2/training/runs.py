@@ -1,6 +1,7 @@
 """A prepared folder -> a run folder: what `lipsound2 pretrain` and `lipsound2 finetune` do."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -15,9 +16,10 @@ from lipsound2.devices import count_devices, find_device
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.packs import find_pack
+from lipsound2.training.agreement import as_one
+from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.loop import fit
 from lipsound2.training.mel import MelTask, mel_statistics
-from lipsound2.training.recipe import keep_recipe
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def pretrain(prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric
     Returns:
         The best free-running validation error.
     """
-    return _train(prepared, run, recipe, fabric, None)
+    return _train(prepared, run, recipe, fabric, lambda: None)
 
 
 def finetune(prepared: Path, run: Path, start: Path | str, recipe: Recipe, fabric: lightning_fabric.Fabric) -> float:
@@ -94,7 +96,7 @@ def finetune(prepared: Path, run: Path, start: Path | str, recipe: Recipe, fabri
     Returns:
         The best free-running validation error.
     """
-    return _train(prepared, run, recipe, fabric, find_pack(start).load_model())
+    return _train(prepared, run, recipe, fabric, lambda: find_pack(start).load_model())
 
 
 def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
@@ -140,29 +142,40 @@ def scale_dropout(model: nn.Module, factor: float) -> None:
 
 
 def _train(
-    prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric.Fabric, start: LipSound2 | None
+    prepared: Path, run: Path, recipe: Recipe, fabric: lightning_fabric.Fabric, starting: Callable[[], LipSound2 | None]
 ) -> float:
-    config = start.config if start else recipe.model
-    if recipe.window:
-        config = replace(config, video=replace(config.video, window=recipe.window))
-    recipe = replace(recipe, model=config)
-    settings = recipe.train
-    train = _dataset(prepared, "train", recipe)
-    val = _dataset(prepared, "val", replace(recipe, clips=0))
     fabric.launch()
+    with as_one(fabric):
+        start = starting()
+        recipe = replace(recipe, model=_looking_at(start.config if start else recipe.model, recipe.window))
+        train = _dataset(prepared, "train", recipe)
+        val = _dataset(prepared, "val", replace(recipe, clips=0))
+        begun = begun_with(train.entries, val.entries, start, fabric)
+    with beginning(run, recipe, begun, fabric):
+        with as_one(fabric):
+            model = _model(recipe, start, train, val, fabric)
+        return fit(MelTask(model.train(), train, val, recipe.loss, recipe.train.batch_size), recipe.train, run, fabric)
+
+
+def _looking_at(config: ModelConfig, window: tuple[int, int, int] | None) -> ModelConfig:
+    return replace(config, video=replace(config.video, window=window)) if window else config
+
+
+def _model(
+    recipe: Recipe, start: LipSound2 | None, train: ClipDataset, val: ClipDataset, fabric: lightning_fabric.Fabric
+) -> LipSound2:
+    """Make the model, and decode the clips that are kept."""
     if recipe.on_device:
         train.device = val.device = fabric.device
-    if recipe.on_device or settings.workers:
+    if recipe.on_device or recipe.train.workers:
         train.fill_cache()
-    torch.manual_seed(settings.seed)
-    model = start or LipSound2(config)
-    model.config = config
+    torch.manual_seed(recipe.train.seed)
+    model = start or LipSound2(recipe.model)
+    model.config = recipe.model
     scale_dropout(model, recipe.dropout)
     if start is None:
         model.set_statistics(*mel_statistics(train))
-    if fabric.is_global_zero:
-        keep_recipe(run, recipe)
-    return fit(MelTask(model.train(), train, val, recipe.loss, settings.batch_size), settings, run, fabric)
+    return model
 
 
 def _dataset(prepared: Path, split: str, recipe: Recipe) -> ClipDataset:

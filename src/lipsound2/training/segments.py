@@ -15,8 +15,7 @@ from lipsound2.config import AudioConfig
 from lipsound2.corpora.clip import spread
 from lipsound2.data.cache import ClipCache
 from lipsound2.data.dataset import Place, choose_entries
-from lipsound2.data.sample import decode_wave
-from lipsound2.data.shards import read_member
+from lipsound2.data.shards import read_wave
 from lipsound2.errors import ConfigError, DataError
 
 STEP = 1 / 32768
@@ -110,7 +109,7 @@ class SegmentDataset(Dataset[Segment]):
         return self._cache.get(clip, self._decode)
 
     def _decode(self, clip: int) -> Heard:
-        wave = torch.from_numpy(decode_wave(read_member(self.folder, self.entries[clip], "flac")))
+        wave = torch.from_numpy(read_wave(self.folder, self.entries[clip]))
         samples = max(len(wave) // self.audio.hop_length, self.frames) * self.audio.hop_length
         wave = torch.nn.functional.pad(wave, (0, max(0, samples - len(wave))))[:samples]
         return Heard(wave, log_mel(wave[None], self.audio)[0])

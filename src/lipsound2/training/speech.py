@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import Place, choose_entries
-from lipsound2.data.sample import decode_wave
-from lipsound2.data.shards import Entry, read_member
+from lipsound2.data.shards import Entry, read_wave
 from lipsound2.errors import DataError
 from lipsound2.recognizer.augment import SpeechAugmentConfig, Wave, add_noise, only_noise, vary_speed
 from lipsound2.text import Alphabet
@@ -86,7 +85,7 @@ class SpeechDataset(Dataset[Utterance]):
     def wave(self, index: int) -> Wave:
         """Read a clip's sound."""
         folder, entry = self.places[index]
-        return decode_wave(read_member(folder, entry, "flac"))
+        return read_wave(folder, entry)
 
     def sentences(self) -> list[list[str]]:
         """Give the words of each clip, once for its real and its generated sound."""

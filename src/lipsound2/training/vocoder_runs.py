@@ -15,9 +15,10 @@ from torch import Tensor
 from lipsound2.config import TrainConfig, in_range, read_config
 from lipsound2.errors import ConfigError
 from lipsound2.packs import find_pack
+from lipsound2.training.agreement import as_one
+from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.forced import forced_mels
 from lipsound2.training.loop import fit
-from lipsound2.training.recipe import keep_recipe
 from lipsound2.training.segments import SegmentDataset
 from lipsound2.training.vocode import VocoderTask
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_small
@@ -84,7 +85,9 @@ def train_vocoder(prepared: Path, run: Path, recipe: VocoderRecipe, fabric: ligh
     Returns:
         The best validation loss.
     """
-    train, val = _datasets(prepared, recipe)
+    fabric.launch()
+    with as_one(fabric):
+        train, val = _datasets(prepared, recipe)
     return _fit(run, recipe, fabric, None, train, val)
 
 
@@ -109,9 +112,11 @@ def finetune_vocoder(
     Returns:
         The best validation loss.
     """
-    model = load_waveglow(find_waveglow(start))
-    recipe = replace(recipe, model=model.config)
-    train, val = _datasets(prepared, recipe)
+    fabric.launch()
+    with as_one(fabric):
+        model = load_waveglow(find_waveglow(start))
+        recipe = replace(recipe, model=model.config)
+        train, val = _datasets(prepared, recipe)
     if mels is not None:
         train.use_generated(mels, recipe.loss.generated_share)
         val.use_generated(mels, 1.0)
@@ -185,12 +190,11 @@ def _fit(
     train: SegmentDataset,
     val: SegmentDataset,
 ) -> float:
-    fabric.launch()
     torch.manual_seed(recipe.train.seed)
     half = fabric.strategy.precision
     if isinstance(half, MixedPrecision):
         fabric.strategy.precision = _WholeInputs(half.precision, half.device)  # type: ignore[arg-type]
+    begun = begun_with(train.entries, val.entries, start, fabric, train.generated)
     model = start or WaveGlow(recipe.model)
-    if fabric.is_global_zero:
-        keep_recipe(run, recipe)
-    return fit(VocoderTask(model, train, val, recipe.loss), recipe.train, run, fabric)
+    with beginning(run, recipe, begun, fabric):
+        return fit(VocoderTask(model, train, val, recipe.loss), recipe.train, run, fabric)
