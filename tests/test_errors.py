@@ -71,3 +71,7 @@ def test_any_text_can_be_printed_in_any_encoding(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
     assert done.stdout.strip() == rb"x" + b"\xe9" + rb" \u65e5 [/b].mp4"
     assert done.stderr.strip() == rb"warning: x" + b"\xe9" + rb" \u65e5 [/b].mp4"
+
+
+def test_long_reasons_are_cut():
+    assert len(raised(OSError("what " * 1000)).message) < 300

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LONGEST = 200
+"""Characters of what a library says that a line of ours quotes."""
 REPORT = "this is a bug in LipSound2: please report it with what --debug prints"
 
 
@@ -104,7 +106,8 @@ def explain(error: Exception, source: Path | str) -> LipSoundError:
     """Say what an exception means for the input over which it was raised."""
     if isinstance(error, LipSoundError):
         return error
-    reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    words = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    reason = words if len(words) <= LONGEST else f"{words[:LONGEST]} ..."
     if isinstance(error, MemoryError) or _out_of_memory(error):
         return MediaError(f"{source} needs more memory than there is", "close other programs, or cut it into pieces")
     if isinstance(error, PermissionError):
