@@ -266,7 +266,7 @@ class TrainConfig:
         workers: Processes that load data; 0 loads in the training process.
         cache_gb: Decoded clips kept in memory, in GB a process.
         validate_every: Epochs from one validation to the next.
-        show_every: Validations from one picture and sound sample to the next.
+        show_every: Validations from one picture and sound sample to the next; 0 makes none.
         checkpoint_minutes: Longest time without a checkpoint.
     """
 
@@ -290,8 +290,10 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        in_range(self, 1, inf, "epochs", "batch_size", "validate_every", "show_every")
-        in_range(self, 0, inf, "warmup", "weight_decay", "seed", "workers", "cache_gb", "checkpoint_minutes")
+        in_range(self, 1, inf, "epochs", "batch_size", "validate_every")
+        in_range(
+            self, 0, inf, "warmup", "weight_decay", "seed", "workers", "cache_gb", "show_every", "checkpoint_minutes"
+        )
         in_range(self, 0, inf, "learning_rate", "clip", above=True)
         in_range(self, 0, 1, "final_rate", "ema")
 

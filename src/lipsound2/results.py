@@ -18,7 +18,7 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import Any
 
-from lipsound2.atomic import sweep, write_text
+from lipsound2.atomic import storing, sweep, write_text
 from lipsound2.errors import StorageError
 
 RECORDS = ".lipsound2"
@@ -109,9 +109,8 @@ class Results:
         """
         path = self._record(name)
         try:
-            return _parse(path)
-        except FileNotFoundError:
-            return None
+            with storing(path):
+                return _parse(path) if path.exists() else None
         except (ValueError, TypeError) as error:
             raise StorageError(f"{path} is damaged: {error}", "delete it, and make its results with --force") from error
 

@@ -201,7 +201,7 @@ def describe(tracking: Tracking, fps: int) -> str:
     )
 
 
-def _track(tracking: Tracking, number: int, fps: int) -> dict[str, float]:
+def _track(tracking: Tracking, number: int, fps: int) -> dict[str, int | float]:
     track = tracking.tracks[number]
     place = {"x": round(float(track.center[0]), 1), "y": round(float(track.center[1]), 1)}
     seen = {"start": round(track.start / fps, 3), "stop": round(track.stop / fps, 3)}

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -164,20 +163,18 @@ def end_with(tally: "Tally") -> None:
         raise typer.Exit(tally.status)
 
 
-def refuse_idle(context: typer.Context, names: Iterable[str], why: str) -> None:
+def refuse_idle(why: str, **changed: bool) -> None:
     """Refuse options that were given and would do nothing.
 
     Args:
-        context: Of the command.
-        names: Of parameters.
         why: They would do nothing.
+        changed: Of parameters by name, whether they differ from their default.
 
     Raises:
-        ConfigError: One was given.
+        ConfigError: One does.
     """
-    for name in names:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+    for name, was in changed.items():
+        if was:
             raise ConfigError(f"--{name.replace('_', '-')} does nothing {why}", "leave it out")
 
 

@@ -29,7 +29,6 @@ DEFAULT_FORMATS = "txt"
 
 
 def read(
-    context: typer.Context,
     inputs: Annotated[
         list[Path], typer.Argument(help="Videos, or folders of videos; with --sound also sound.", show_default=False)
     ],
@@ -67,9 +66,10 @@ def read(
     wanted = tuple(dict.fromkeys((formats or place.format or DEFAULT_FORMATS).split(",")))
     speaking.check_formats(wanted, reading.FORMATS)
     if sound:
-        refuse_idle(context, ["face", "vocoder", "detector", "detector_file"], "with --sound")
+        files = {"detector": detector != DetectorName.mtcnn, "detector_file": detector_file is not None}
+        refuse_idle("with --sound", face=face != "largest", vocoder=vocoder is not None, **files)
     elif detector != DetectorName.yunet:
-        refuse_idle(context, ["detector_file"], "without --detector yunet")
+        refuse_idle("without --detector yunet", detector_file=detector_file is not None)
     find_device(device)
     results = Results(place.folder)
     read_with = made_with.words(recognizer, pack, beam)

@@ -29,7 +29,6 @@ DEFAULT_FORMATS = "wav,mp4,png"
 
 
 def speak(
-    context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.", show_default=False)],
     output: OutputFile = Path("out"),
     pack: PackName = "grid-s1",
@@ -68,9 +67,9 @@ def speak(
     wanted = tuple(dict.fromkeys([*asked, *(["txt", "srt"] if text else [])]))
     options = speaking.Options(face, wanted, force)
     if detector != DetectorName.yunet:
-        refuse_idle(context, ["detector_file"], "without --detector yunet")
+        refuse_idle("without --detector yunet", detector_file=detector_file is not None)
     if not options.text:
-        refuse_idle(context, ["recognizer", "beam"], "without --text")
+        refuse_idle("without --text", recognizer=recognizer != "jasper", beam=beam is not None)
     find_device(device)
     results = Results(place.folder)
 
