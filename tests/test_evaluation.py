@@ -20,12 +20,14 @@ from lipsound2.corpora import Clip
 from lipsound2.corpora.folder import find_videos
 from lipsound2.data.shards import Entry, read_index
 from lipsound2.errors import ConfigError, DataError, StorageError
+from lipsound2.evaluation import evaluate as module
 from lipsound2.evaluation.bench import Bench, Settings
 from lipsound2.evaluation.compare import compare, markdown, titles
 from lipsound2.evaluation.evaluate import evaluate
 from lipsound2.evaluation.material import Source, open_material
 from lipsound2.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from lipsound2.evaluation.summary import read_summary
+from lipsound2.packs import find_pack
 from lipsound2.weights import save_weights
 
 __all__ = ["run"]
@@ -102,6 +104,33 @@ def test_stopped_and_gone_on_with_in_several_processes_it_gives_the_same_files(r
     assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     for file in files:
         assert (again / file).read_bytes() == (folder / file).read_bytes(), file
+
+
+def test_a_measure_that_fails_costs_only_its_clip(report, tmp_path, monkeypatch):
+    _, settings = report
+    real = Bench._measure
+
+    def failing(self, result, index, item):
+        if index == 1:
+            raise ZeroDivisionError("division by zero")
+        real(self, result, index, item)
+
+    monkeypatch.setattr(Bench, "_measure", failing)
+    settings = replace(settings, recognizers=(), metrics=("length_ratio",))
+    summary = evaluate(settings, tmp_path / "report", workers=1)
+    assert (summary.clips, summary.failed) == (3, 1)
+    assert "division by zero" in (tmp_path / "report" / "missing.csv").read_text()
+
+
+def test_what_is_else_in_a_report_is_named(report, tmp_path):
+    _, settings = report
+    few = replace(settings, recognizers=(), metrics=("length_ratio",))
+    fewer = replace(few, source=replace(few.source, limit=1))
+    found = find_pack(few.pack)
+    job, _ = module._plan(fewer, found, tmp_path, faces.MtcnnDetector)
+    module._begin(tmp_path, module._fingerprint(job, found, open_material(fewer.source).items), False)
+    with pytest.raises(StorageError, match=r"begun with other settings: .*other clips"):
+        evaluate(few, tmp_path, workers=1)
 
 
 def test_another_report_is_not_overwritten(report):

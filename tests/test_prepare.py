@@ -17,12 +17,14 @@ import pytest
 from makers import counting_video, flash_and_click
 
 from lipsound2 import faces
-from lipsound2.corpora import read_folder
+from lipsound2.claims import claim
+from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
-from lipsound2.data.sample import SampleConfig, decode_crops, decode_wave, encode_crops
-from lipsound2.data.shards import read_index, read_member
-from lipsound2.errors import DataError, StorageError
+from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
+from lipsound2.data.shards import read_index, read_member, to_lines, write_shard
+from lipsound2.errors import DataError, FaceError, StorageError
+from lipsound2.names import sample_key
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -74,10 +76,121 @@ def test_a_second_call_finds_all_done(clips, prepared, monkeypatch):
 
 
 def test_other_settings_are_refused(clips, prepared):
-    with pytest.raises(DataError, match="begun with other"):
+    with pytest.raises(DataError, match="begun with other settings: shard_size 4, not 5"):
         prepare(read_folder(clips), prepared, PrepareConfig(shard_size=5))
-    with pytest.raises(DataError, match="begun with other"):
-        prepare(list(read_folder(clips))[:-1], prepared, PrepareConfig(shard_size=4))
+    with pytest.raises(DataError, match=r"other settings: max_mismatch 0\.25, not 0\.5$"):
+        prepare(read_folder(clips), prepared, PrepareConfig(SampleConfig(max_mismatch=0.5), shard_size=4))
+    wanted = list(read_folder(clips))
+    with pytest.raises(DataError, match=f"other clips: 1 are gone, such as {wanted[-1].id}"):
+        prepare(wanted[:-1], prepared, PrepareConfig(shard_size=4))
+    with pytest.raises(DataError, match="other clips: 1 are new, such as newcomer") as caught:
+        prepare([*wanted, replace(wanted[0], id="newcomer")], prepared, PrepareConfig(shard_size=4))
+    assert "lipsound2 join" in caught.value.hint
+    moved = {"train": "test", "test": "train", "val": "train"}[wanted[0].split]
+    with pytest.raises(DataError, match=f"1 are in another split, such as {wanted[0].id}"):
+        prepare([replace(wanted[0], split=moved), *wanted[1:]], prepared, PrepareConfig(shard_size=4))
+
+
+def instead_of_work(made: list[str]):
+    """What stages small samples in the place of faces and sound."""
+
+    def run(tasks, *_):
+        for task in tasks:
+            made.append(task.clip.id)
+            meta = {"id": task.clip.id, "split": task.clip.split}
+            if "bad" in task.clip.id:
+                module._stage_failure(task, "bad")
+            else:
+                write_shard(task.sample, [Sample(sample_key(task.clip.id), {"json": json.dumps(meta).encode()}, meta)])
+            yield task
+
+    return run
+
+
+def invented(*ids: str) -> list[Clip]:
+    return [Clip(name, Path(f"{name}.mp4"), "ann", "train") for name in ids]
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-600])
+
+
+def swap_headers(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(bytes(512) + data[512:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "again"),
+    [
+        (lambda folder: (folder / "train-00000.tar").unlink(), ["a", "b"]),
+        (lambda folder: cut_off(folder / "train-00001.tar"), ["c"]),
+        (lambda folder: swap_headers(folder / "train-00001.tar"), ["c"]),
+        (lambda folder: (folder / "index.jsonl").write_text('{"key'), []),
+        (lambda folder: (folder / "index.jsonl").write_text(""), []),
+        (lambda folder: (folder / "failures.jsonl").unlink(), ["c", "bad"]),
+    ],
+)
+def test_a_second_call_makes_what_is_damaged_anew_and_nothing_else(tmp_path, monkeypatch, damage, again):
+    made: list[str] = []
+    monkeypatch.setattr(module, "_run_pool", instead_of_work(made))
+    wanted, config = invented("a", "b", "c", "bad", "d"), PrepareConfig(shard_size=2)
+    assert prepare(wanted, tmp_path, config) == (4, 1)
+    before = contents(tmp_path)
+    made.clear()
+    assert prepare(wanted, tmp_path, config) == (4, 1)
+    assert made == []
+    damage(tmp_path)
+    assert prepare(wanted, tmp_path, config) == (4, 1)
+    assert sorted(set(made) - {"bad"}) == sorted(set(again) - {"bad"})
+    assert contents(tmp_path) == before
+
+
+def test_names_that_differ_in_a_sign_alone_stay_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    names = ("clip 1", "clip.1", "clip_1", "line\u2028feed", "s\\xe9")
+    prepare(invented(*names), tmp_path, PrepareConfig())
+    entries = read_index(tmp_path)
+    assert [entry.meta["id"] for entry in entries] == list(names)
+    assert len({entry.key for entry in entries}) == len(names)
+    old = [replace(entry, key="clip_1") for entry in entries[:3]]
+    (tmp_path / "index.jsonl").write_text(to_lines(old), encoding="utf-8")
+    assert len({entry.key for entry in read_index(tmp_path)}) == 3
+
+
+def test_a_failure_of_a_clip_whose_path_is_no_text_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    clip = Clip("bad", Path("s\udce9.mp4"), "ann", "train")
+    assert prepare([clip], tmp_path, PrepareConfig()) == (0, 1)
+    assert "s\\\\xe9.mp4" in (tmp_path / "failures.jsonl").read_text()
+
+
+def test_two_at_once_do_not_work_in_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    holder = rf"another prepare \(process {os.getpid()} on .*\) is working in"
+    with claim(tmp_path, "prepare"), pytest.raises(StorageError, match=holder):
+        prepare(invented("a"), tmp_path, PrepareConfig())
+    assert prepare(invented("a"), tmp_path, PrepareConfig()) == (1, 0)
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+
+    def unknown(*_args, **_kwargs):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("lipsound2.claims.FileLock.acquire", unknown)
+    assert prepare(invented("a"), tmp_path, PrepareConfig()) == (1, 0)
+    assert "cannot be locked" in " ".join(capsys.readouterr().err.split())
+
+
+def broken_detector():
+    raise FaceError("yunet.onnx is a web page (HTML)")
+
+
+def test_a_detector_that_cannot_be_loaded_is_one_error(clips, tmp_path):
+    with pytest.raises(FaceError, match="web page"):
+        prepare(read_folder(clips), tmp_path, PrepareConfig(workers=1), broken_detector)
 
 
 @pytest.fixture

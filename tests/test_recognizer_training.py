@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tones
 import torch
 from test_packs import run
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from lipsound2.cli import app
 from lipsound2.config import TrainConfig, to_json
 from lipsound2.data.dataset import Place
-from lipsound2.data.sample import decode_wave
+from lipsound2.data.sample import decode_wave, encode_wave
 from lipsound2.data.shards import read_index, read_member
 from lipsound2.errors import ConfigError, DataError
 from lipsound2.recognizer import augment
@@ -29,7 +30,7 @@ from lipsound2.training.recognizer_runs import (
     RecognizerRecipe,
     train_recognizer,
 )
-from lipsound2.training.speech import SpeechDataset, collate
+from lipsound2.training.speech import SpeechDataset, collate, speech_entries
 from lipsound2.weights import WEIGHTS_NAME, load_weights
 
 __all__ = ["run"]
@@ -191,8 +192,31 @@ def test_generated_speech_is_kept_and_taken_up_where_it_was_stopped(prepared, ru
     wave = decode_wave(read_member(output, entries[0], "flac"))
     assert len(wave) == pytest.approx(entries[0].meta["frames"] * 640, abs=640)
     generate_speech(prepared, run, output, clips=2)
-    with pytest.raises(DataError, match="begun with other clips or another pack"):
+    with pytest.raises(DataError, match="begun with other clips or another pack: clips 3, not 2; other clips"):
         generate_speech(prepared, run, output, clips=1)
+
+
+def test_a_clip_that_cannot_be_spoken_costs_only_itself(prepared, run, tmp_path, monkeypatch):
+    def speak(_pipeline: object, _folder: Path, entry: object) -> bytes:
+        if entry.key == bad or bad == "all":
+            raise soundfile.LibsndfileError(7, "Error: ")
+        return encode_wave(np.zeros(640, np.float32), 16_000)
+
+    bad = speech_entries(prepared, "train")[0].key
+    monkeypatch.setattr(cascade, "speak_entry", speak)
+    output = tmp_path / "generated"
+    generate_speech(prepared, run, output)
+    (failure,) = (output / "failures.jsonl").read_text().splitlines()
+    assert bad in failure
+    assert bad not in {entry.key for entry in read_index(output)}
+    shard = output / "train-00000.tar"
+    before = shard.read_bytes()
+    shard.write_bytes(before[:-2000])
+    generate_speech(prepared, run, output)
+    assert shard.read_bytes() == before
+    bad = "all"
+    with pytest.raises(DataError, match="could be spoken"):
+        generate_speech(prepared, run, tmp_path / "none")
 
 
 def test_the_commands_train_and_finetune(prepared, run, tmp_path):

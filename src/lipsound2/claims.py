@@ -32,7 +32,7 @@ def claim(folder: Path, work: str, wait: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK_NAME, timeout=-1 if wait else 0)
     try:
-        lock.acquire()
+        _acquire(lock, folder)
     except Timeout as error:
         holder = _holder(folder)
         raise StorageError(
@@ -46,9 +46,22 @@ def claim(folder: Path, work: str, wait: bool = False) -> Iterator[None]:
         _note(folder, f"{work} (process {os.getpid()} on {platform.node()})")
         yield
     finally:
-        with suppress(OSError):
-            (folder / _HOLDER_NAME).unlink()
+        _remove(folder / _HOLDER_NAME)
+        _remove(folder / LOCK_NAME)
         lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Lock the file that has the name; one that its holder took away meanwhile locks nothing."""
+    lock.acquire()
+    while not (folder / LOCK_NAME).exists():
+        lock.release()
+        lock.acquire()
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _note(folder: Path, holder: str) -> None:

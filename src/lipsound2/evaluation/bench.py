@@ -18,7 +18,7 @@ from lipsound2.evaluation.material import Item, Material, Source, open_material
 from lipsound2.evaluation.metrics import UnmeasurableError, choose_meters
 from lipsound2.evaluation.score import Scores, score
 from lipsound2.evaluation.sound import RATE, Sound, Wave
-from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult
+from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult, all_metrics
 from lipsound2.evaluation.tables import sound_path
 from lipsound2.faces import Detector
 from lipsound2.packs import find_pack
@@ -107,18 +107,36 @@ class Bench:
         }
 
     def work(self, index: int) -> None:
-        """Speak and measure a clip; what was found is staged as a file."""
+        """Speak and measure a clip; what was found, or why nothing was, is staged as a file."""
         item = self.material.items[index]
-        true = self._true(index)
-        result = ClipResult(item.id, item.speaker, None if isinstance(true, str) else true.seconds)
+        result = ClipResult(item.id, item.speaker, None)
         result.said = words.normalize(item.transcript) if item.transcript else ""
+        try:
+            with guard(item.id):
+                self._measure(result, index, item)
+        except StorageError:
+            raise
+        except LipSoundError as error:
+            self._give_up(result, error.message)
+        result.write(staged(self.job.output, index))
+
+    def _measure(self, result: ClipResult, index: int, item: Item) -> None:
+        true = self._true(index)
+        result.seconds = None if isinstance(true, str) else true.seconds
         for row in self.job.rows:
             made = self._made(row, index, true)
             if not isinstance(made, str):
                 self._keep(row, item, made)
-            result.rows[row.name] = score(true, made, self.meters)
-            result.heard[row.name] = self._listen(result.rows[row.name], made, item.transcript)
-        result.write(staged(self.job.output, index))
+            scores = score(true, made, self.meters)
+            result.heard[row.name] = self._listen(scores, made, item.transcript)
+            result.rows[row.name] = scores
+
+    def _give_up(self, result: ClipResult, reason: str) -> None:
+        names = [metric.name for metric in all_metrics(self.meters, self.job.judges)]
+        for row in self.job.rows:
+            if row.name not in result.rows:
+                result.rows[row.name] = Scores({}, dict.fromkeys(names, reason))
+                result.heard[row.name] = {}
 
     def _true(self, index: int) -> Sound | str:
         wave = caught(lambda: self.material.true(index, self.audio.sample_rate))

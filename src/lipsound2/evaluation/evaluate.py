@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -27,8 +28,9 @@ import torch
 
 from lipsound2.atomic import write_text
 from lipsound2.audio import log_mel
+from lipsound2.claims import claim
 from lipsound2.devices import find_device
-from lipsound2.errors import StorageError
+from lipsound2.errors import LipSoundError, StorageError
 from lipsound2.evaluation import words
 from lipsound2.evaluation.bench import STAGING_NAME, Bench, Job, MelFrame, Row, Settings, caught, staged
 from lipsound2.evaluation.html import write_html
@@ -50,6 +52,7 @@ from lipsound2.evaluation.tables import SOUNDS_NAME, write_tables
 from lipsound2.faces import Detector, MtcnnDetector
 from lipsound2.packs import Pack, find_pack
 from lipsound2.pipeline import Pipeline, load
+from lipsound2.plans import differences, read_plan
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.weights import WEIGHTS_NAME
@@ -80,7 +83,7 @@ def evaluate(
         progress: Told how many of how many clips are done.
 
     Raises:
-        StorageError: `output` holds another report.
+        StorageError: `output` holds another report, or another process works in it.
         DataError: There are no clips.
         ConfigError: There is no such metric or protocol.
     """
@@ -88,18 +91,24 @@ def evaluate(
     meters = choose_meters(settings.metrics)
     items = open_material(settings.source).items
     job, note = _plan(settings, found, output, detector)
-    _begin(output, _fingerprint(job, found, items), force)
+    with claim(output, "evaluate"):
+        _begin(output, _fingerprint(job, found, items), force)
+        results = _results(job, items, workers, progress)
+        titles = {row.name: row.title for row in job.rows}
+        summary = summarize(results, titles, all_metrics(meters, job.judges), _facts(job, found, note))
+        write_html(output, summary, results)
+        write_tables(output, summary, results)
+        shutil.rmtree(output / STAGING_NAME)
+    return summary
+
+
+def _results(job: Job, items: list[Item], workers: int, progress: Progress) -> list[ClipResult]:
+    output = job.output
     todo = [index for index in range(len(items)) if not staged(output, index).exists()]
     progress(len(items) - len(todo), len(items))
     for done, _ in enumerate(_run(job, todo, workers), len(items) - len(todo) + 1):
         progress(done, len(items))
-    results = [ClipResult.read(staged(output, index)) for index in range(len(items))]
-    titles = {row.name: row.title for row in job.rows}
-    summary = summarize(results, titles, all_metrics(meters, job.judges), _facts(job, found, note))
-    write_html(output, summary, results)
-    write_tables(output, summary, results)
-    shutil.rmtree(output / STAGING_NAME)
-    return summary
+    return [ClipResult.read(staged(output, index)) for index in range(len(items))]
 
 
 def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], Detector]) -> tuple[Job, str]:
@@ -162,11 +171,21 @@ def _begin(output: Path, plan: str, force: bool) -> None:
     if path.exists() and path.read_text(encoding="utf-8") == plan:
         return
     if (path.exists() or (output / SUMMARY_NAME).exists()) and not force:
-        raise StorageError(f"{output} holds another report", "replace it with --force or choose another folder with -o")
+        others = [_named(line) for line in differences(read_plan(path), json.loads(plan))]
+        detail = f", begun with other settings: {'; '.join(others)}" if others else ""
+        raise StorageError(
+            f"{output} holds another report{detail}", "replace it with --force or choose another folder with -o"
+        )
     for name in (STAGING_NAME, SOUNDS_NAME):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / SUMMARY_NAME).unlink(missing_ok=True)
     write_text(path, plan)
+
+
+def _named(difference: str) -> str:
+    """Leave out values that nobody can read: of clips, of the mean mel and of digests."""
+    name = difference.split(" ", 1)[0]
+    return {"items": "other clips", "mean": "other training clips", "model": "another model"}.get(name, difference)
 
 
 def _run(job: Job, todo: list[int], workers: int) -> Iterator[int]:
@@ -187,6 +206,10 @@ def _run(job: Job, todo: list[int], workers: int) -> Iterator[int]:
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise LipSoundError(
+                "a worker process died, perhaps for want of memory", "run it again with fewer --workers; it goes on"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from lipsound2 import __version__
 from lipsound2.atomic import write_text
+from lipsound2.claims import LOCK_NAME, claim
 from lipsound2.corpora.splits import SPLITS_NAME
 from lipsound2.errors import DataError, LipSoundError, StorageError, guard
 from lipsound2.simulate import lexicon, packages
@@ -75,7 +76,7 @@ def simulate(
         ConfigError: There are not enough sentences for so many clips.
         DataError: The folder holds another corpus, or a word of the text has no pronunciation.
         MissingExtraError: The voice or the head is not installed.
-        StorageError: The folder cannot be written.
+        StorageError: The folder cannot be written, or another process works in it.
     """
     for name in ("anny", "numba", "onnxruntime", *MODEL_PARTS):
         packages.folder(name)
@@ -83,7 +84,14 @@ def simulate(
     studio = Studio(config, held_out)
     plans = [studio.plan(clip) for clip in range(config.clips)]
     lexicon.check(word for plan in plans for word in plan.sentence.words)
-    _claim(config, held_out, output)
+    with claim(output, "simulate"):
+        _claim(config, held_out, output)
+        return _make(studio, plans, held_out, output, workers, progress)
+
+
+def _make(
+    studio: Studio, plans: list[Plan], held_out: dict[str, str], output: Path, workers: int, progress: Progress
+) -> Report:
     missing = sorted((p for p in plans if not _json_path(output, p).exists()), key=lambda p: (p.speaker, p.clip))
     kept = len(plans) - len(missing)
     progress(kept, len(plans))
@@ -205,7 +213,7 @@ def _claim(config: SimulateConfig, held_out: dict[str, str], output: Path) -> No
             raise DataError(
                 f"{output} holds a corpus with another {', '.join(others)}", "choose another folder with -o"
             )
-    elif output.exists() and any(output.iterdir()):
+    elif any(not path.name.startswith(LOCK_NAME) for path in output.iterdir()):
         raise DataError(f"{output} is not empty and holds no simulated corpus", "choose another folder with -o")
     write_text(path, json.dumps({"made_by": f"lipsound2 {__version__}", "settings": settings}, indent=2) + "\n")
     write_text(output / "LICENSE.md", licences(config.text))
