@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,7 @@ class Speech:
         audio: Settings of mel and wave.
         fps: Video frames a second.
         transcript: Its words, once it was read.
+        pictures: What became of the video's pictures.
     """
 
     source: Path
@@ -67,6 +68,12 @@ class Speech:
     audio: AudioConfig
     fps: int
     transcript: Transcript | None = None
+    pictures: media.PictureAccount = field(default_factory=media.PictureAccount)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was lost, cut or guessed of the pictures, a line each."""
+        return self.pictures.notes()
 
     @property
     def sample_rate(self) -> int:
@@ -186,9 +193,9 @@ class Pipeline:
     def speak_each(self, source: Path | str, face: str = "all", progress: Progress | None = None) -> Iterator[Speech]:
         """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video."""
         source = Path(source)
-        tracking = self.track(source, progress)
+        tracking, pictures = self._track(source, progress)
         for tracks in faces.select(tracking, face):
-            yield self._speak(source, tracking.frames, tracks, progress or _silent)
+            yield replace(self._speak(source, tracking.frames, tracks, progress or _silent), pictures=pictures)
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
@@ -205,16 +212,22 @@ class Pipeline:
 
     def track(self, source: Path, progress: Progress | None = None) -> faces.Tracking:
         """Follow all faces of a video."""
+        return self._track(source, progress)[0]
+
+    def _track(self, source: Path, progress: Progress | None) -> tuple[faces.Tracking, media.PictureAccount]:
         fps = self.model.config.video.fps
         report = progress or _silent
         total = (media.probe(source).duration or 0) * fps
 
+        stream = media.stream_frames(source, fps)
+
         def frames() -> Iterator[media.Frame]:
-            for frame in media.stream_frames(source, fps):
+            for frame in stream:
                 yield frame
                 report("finding faces", min(1.0, (frame.number + 1) / total) if total else 0.0)
 
-        return faces.find_tracks(frames(), self.detector)
+        tracking = faces.find_tracks(frames(), self.detector)
+        return tracking, stream.account
 
     def _speak(self, source: Path, frames: int, tracks: list[faces.FaceTrack], report: Progress) -> Speech:
         config = self.model.config
