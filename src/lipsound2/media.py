@@ -466,7 +466,8 @@ def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> lis
 def _copied_packets(
     container: av.container.InputContainer, source: av.VideoStream, output: av.container.OutputContainer, start: float
 ) -> Iterator[av.Packet]:
-    stream = output.add_stream_from_template(source)
+    # Without an encoder of the decoder's name (libdav1d) only the parameters of the track are copied.
+    stream = output.add_stream_from_template(source, opaque=source.codec.name == "libdav1d")
     if source.codec_context.codec_tag == "hvc1":
         stream.codec_context.codec_tag = "hvc1"
     shift = round(start / (source.time_base or 1))
