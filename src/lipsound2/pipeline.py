@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +61,7 @@ class Speech:
         transcript: Its words, once it was read.
         faces: Face tracks of the video.
         notes: What a user should know of it, a line each.
+        pictures: What became of the video's pictures.
     """
 
     source: Path
@@ -74,6 +75,7 @@ class Speech:
     transcript: Transcript | None = None
     faces: int = 1
     notes: tuple[str, ...] = ()
+    pictures: media.PictureAccount = field(default_factory=media.PictureAccount)
 
     @property
     def sample_rate(self) -> int:
@@ -199,10 +201,10 @@ class Pipeline:
     def speak_each(self, source: Path | str, face: str = "all", progress: Progress | None = None) -> Iterator[Speech]:
         """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video."""
         source = Path(source)
-        tracking = self.track(source, progress)
+        tracking, pictures = self._track(source, progress)
         for tracks in faces.select(tracking, face):
             speech = self._speak(source, tracking.frames, tracks, progress or _silent)
-            yield replace(speech, faces=len(tracking.tracks))
+            yield replace(speech, faces=len(tracking.tracks), pictures=pictures, notes=pictures.notes())
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
@@ -219,16 +221,22 @@ class Pipeline:
 
     def track(self, source: Path, progress: Progress | None = None) -> faces.Tracking:
         """Follow all faces of a video."""
+        return self._track(source, progress)[0]
+
+    def _track(self, source: Path, progress: Progress | None) -> tuple[faces.Tracking, media.PictureAccount]:
         fps = self.model.config.video.fps
         report = progress or _silent
         total = (media.probe(source).duration or 0) * fps
 
+        stream = media.stream_frames(source, fps)
+
         def frames() -> Iterator[media.Frame]:
-            for frame in media.stream_frames(source, fps):
+            for frame in stream:
                 yield frame
                 report("finding faces", min(1.0, (frame.number + 1) / total) if total else 0.0)
 
-        return faces.find_tracks(frames(), self.detector)
+        tracking = faces.find_tracks(frames(), self.detector)
+        return tracking, stream.account
 
     def _speak(self, source: Path, frames: int, tracks: list[faces.FaceTrack], report: Progress) -> Speech:
         config = self.model.config

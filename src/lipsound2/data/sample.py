@@ -19,6 +19,10 @@ Crops = UInt8[np.ndarray, "frames 160 160 3"]
 Wave = Float32[np.ndarray, " samples"]
 
 
+MAX_LOST = 0.1
+"""Share of pictures that could not be decoded above which a clip is refused."""
+
+
 @dataclass(frozen=True)
 class SampleConfig:
     """Say how clips become samples.
@@ -59,7 +63,9 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
     wave = media.read_audio(clip.video, config.sample_rate)
     if wave is None:
         raise MediaError(f"{clip.video} has no sound")
-    tracking = faces.find_tracks(media.stream_frames(clip.video, config.fps), detector, config.detect_every)
+    stream = media.stream_frames(clip.video, config.fps)
+    tracking = faces.find_tracks(stream, detector, config.detect_every)
+    _check(stream.account, clip)
     seconds = tracking.frames / config.fps
     mismatch = abs(len(wave) / config.sample_rate - seconds)
     if mismatch > config.max_mismatch:
@@ -81,12 +87,22 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
         "fps": config.fps,
         "sample_rate": config.sample_rate,
     }
+    if notes := stream.account.notes():
+        meta["notes"] = list(notes)
     files = {
         "json": json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(),
         "mp4": encode_crops(crops, config.fps, config.quality),
         "flac": encode_wave(_stretch(wave, track, config), config.sample_rate),
     }
     return Sample(sample_key(clip.id), files, meta)
+
+
+def _check(pictures: media.PictureAccount, clip: Clip) -> None:
+    if pictures.lost_share > MAX_LOST:
+        raise MediaError(
+            f"{clip.video}: {pictures.undecodable} pictures could not be decoded, more than {MAX_LOST:.0%}",
+            "copy or record the file again",
+        )
 
 
 def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
