@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -38,7 +38,7 @@ UNSTAMPED = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Formats whose pictures carry no time of showing."""
 LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")
 """How files begin that name other files to be played, which are never followed."""
-_OPEN = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+_OPEN: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 MAX_AUDIO_GAP = 0.02
 """Seconds by which audio time stamps may jitter before a gap is taken as real."""
 CAPTION_STYLE = b"""[V4+ Styles]

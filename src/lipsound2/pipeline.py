@@ -25,12 +25,13 @@ from lipsound2.data.view import Crops, view
 from lipsound2.devices import find_device
 from lipsound2.errors import ConfigError, StorageError
 from lipsound2.facts import facts
+from lipsound2.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.model import LipSound2
-from lipsound2.model.windows import Window, generate
+from lipsound2.model.windows import Generation, Window, generate
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import DEFAULT_PACK
 from lipsound2.recognizer.recognizer import Recognizer, read_wave
-from lipsound2.subtitles import WRITERS, Cue, cues, to_json
+from lipsound2.subtitles import WRITERS, Cue, cues, to_json, to_vtt
 from lipsound2.text import Transcript
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
@@ -62,6 +63,8 @@ class Speech:
         faces: Face tracks of the video.
         notes: What a user should know of it, a line each.
         pictures: What became of the video's pictures.
+        familiarity: How well the pack knows the face, in 0..1; None where the pack cannot tell. Of several tracks
+            the lowest counts.
     """
 
     source: Path
@@ -76,6 +79,7 @@ class Speech:
     faces: int = 1
     notes: tuple[str, ...] = ()
     pictures: media.PictureAccount = field(default_factory=media.PictureAccount)
+    familiarity: float | None = None
 
     @property
     def sample_rate(self) -> int:
@@ -136,8 +140,7 @@ class Speech:
                 case _ if suffix in WRITERS:
                     if self.transcript is None:
                         raise ConfigError(f"{suffix!r} needs words, and this speech was not read", "call read() first")
-                    told = to_json(self.transcript, facts(self)) if suffix == "json" else None
-                    write_text(path, told or WRITERS[suffix](self.transcript))
+                    write_text(path, self._written(self.transcript, suffix))
                 case _:
                     raise ConfigError(f"unknown format {suffix!r}", f"one of {', '.join(FORMATS)}")
         return list(paths.values())
@@ -147,6 +150,14 @@ class Speech:
         alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
         words = self.transcript.words if self.transcript else ()
         return picture.draw(self.mel, alignments, self.audio, self.fps, self.source.name, words)
+
+    def _written(self, transcript: Transcript, suffix: str) -> str:
+        match suffix:
+            case "json":
+                return to_json(transcript, facts(self))
+            case "vtt":
+                return to_vtt(transcript, self.notes)
+        return WRITERS[suffix](transcript)
 
     def _cues(self) -> list[Cue]:
         return cues(self.transcript) if self.transcript else []
@@ -167,12 +178,23 @@ class Pipeline:
         model: In evaluation mode, on the device it shall run on.
         vocoder: Made for the same mels.
         detector: Finds faces; MTCNN if none is given.
+        familiarity: Tells faces that the model knows from others.
+        name: Of the pack.
+        knows: Whom and what the pack was trained on, in a few words.
 
     Raises:
         ConfigError: Model and vocoder disagree on the mel.
     """
 
-    def __init__(self, model: LipSound2, vocoder: Vocoder, detector: faces.Detector | None = None) -> None:
+    def __init__(
+        self,
+        model: LipSound2,
+        vocoder: Vocoder,
+        detector: faces.Detector | None = None,
+        familiarity: Familiarity | None = None,
+        name: str = "",
+        knows: str = "",
+    ) -> None:
         if vocoder.audio != model.config.audio:
             raise ConfigError(
                 f"the model makes mels of {model.config.audio}, the vocoder {vocoder.name} wants {vocoder.audio}",
@@ -181,6 +203,9 @@ class Pipeline:
         self.model = model
         self.vocoder = vocoder
         self.detector = detector or faces.MtcnnDetector()
+        self.familiarity = familiarity
+        self.name = name
+        self.knows = knows
 
     def speak(self, source: Path | str, face: str = "largest", progress: Progress | None = None) -> Speech:
         """Give a silent video its voice back.
@@ -204,7 +229,8 @@ class Pipeline:
         tracking, pictures = self._track(source, progress)
         for tracks in faces.select(tracking, face):
             speech = self._speak(source, tracking.frames, tracks, progress or _silent)
-            yield replace(speech, faces=len(tracking.tracks), pictures=pictures, notes=pictures.notes())
+            notes = (*pictures.notes(), *speech.notes)
+            yield replace(speech, faces=len(tracking.tracks), pictures=pictures, notes=notes)
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
@@ -245,9 +271,13 @@ class Pipeline:
         mel = torch.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor))
         before = mel.clone()
         windows: list[Window] = []
+        measures: list[float] = []
         stream = media.stream_frames(source, fps)
         for track in tracks:
-            spoken = generate(self.model, self._views(stream, track, device, frames, report), len(track))
+            views = self._views(stream, track, device, frames, report)
+            spoken, measure = self._generate(views, len(track))
+            if measure is not None:
+                measures.append(measure)
             first = audio.mel_frames(track.start, fps)
             for whole, part in ((mel, spoken.mel), (before, spoken.before)):
                 whole[:, first : first + part.shape[1]] = part[:, : whole.shape[1] - first].cpu()
@@ -256,7 +286,21 @@ class Pipeline:
         wave = self.vocode(mel.to(device))
         report("making sound", 1.0)
         wave = np.pad(wave, (0, max(0, frames * audio.sample_rate // fps - len(wave))))
-        return Speech(source, wave, mel.numpy(), before.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
+        speech = Speech(source, wave, mel.numpy(), before.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
+        return self._judged(speech, min(measures)) if measures else speech
+
+    def _generate(self, views: Iterator[Tensor], frames: int) -> tuple[Generation, float | None]:
+        """Run the model, and measure how well it knows the face if it is seen long enough."""
+        if self.familiarity is None or frames < SHORTEST:
+            return generate(self.model, views, frames), None
+        with observe(self.model, self.familiarity.layer) as seen:
+            spoken = generate(self.model, views, frames)
+        return spoken, self.familiarity(torch.stack(seen).mean(0))
+
+    def _judged(self, speech: Speech, measure: float) -> Speech:
+        assert self.familiarity is not None
+        note = self.familiarity.note(measure, self.name)
+        return replace(speech, familiarity=round(measure, 4), notes=speech.notes + ((note,) if note else ()))
 
     def _views(
         self,
@@ -294,7 +338,8 @@ def load(
     model = found.load_model(find_device(device))
     place = next(model.parameters()).device
     chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
-    return Pipeline(model, chosen, detector)
+    familiarity = load_familiarity(found.folder, model)
+    return Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows)
 
 
 def check_targets(targets: list[Path], source: Path, force: bool) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -55,13 +55,14 @@ def to_srt(transcript: Transcript) -> str:
     )
 
 
-def to_vtt(transcript: Transcript) -> str:
-    """Write a WebVTT file."""
+def to_vtt(transcript: Transcript, notes: Sequence[str] = ()) -> str:
+    """Write a WebVTT file, with what a viewer should know as comments."""
+    comments = (f"NOTE {escape(' '.join(note.split()), quote=False)}\n" for note in notes)
     blocks = (
         f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{escape(_lines(cue.text), quote=False)}\n"
         for cue in cues(transcript)
     )
-    return "\n".join(["WEBVTT\n", *blocks])
+    return "\n".join(["WEBVTT\n", *comments, *blocks])
 
 
 def to_json(transcript: Transcript, facts: Mapping[str, Any] | None = None) -> str:

@@ -202,6 +202,8 @@ def load_speaker(
     place = next(loaded.model.parameters()).device
     detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
     detail(f"device {place}, {torch.get_num_threads()} CPU threads")
+    if loaded.knows:
+        say(f"{loaded.name} knows {loaded.knows}")
     return loaded
 
 

@@ -22,17 +22,24 @@ def pack(
     vocoder: Annotated[str, typer.Option(help="The vocoder it is best heard with.")] = "griffin-lim",
     waveglow: Annotated[Path | None, typer.Option(help="Run of a WaveGlow to put in.")] = None,
     recognizer: Annotated[Path | None, typer.Option(help="Run of a recogniser to put in.")] = None,
+    familiar_with: Annotated[
+        Path | None,
+        typer.Option(help="Prepared data of the training, to tell faces that the pack knows from others."),
+    ] = None,
+    knows: Annotated[str, typer.Option(help="Whom and which words it knows, said when it is used.")] = "",
     version: Annotated[str, typer.Option(help="Of the pack.")] = "1",
     force: Force = False,
 ) -> None:
     """Make a pack of the best models of training runs, to keep or to give away."""
     from lipsound2.packs import PackInfo, write_pack
+    from lipsound2.training.familiarity import measure_run
 
     figures = json.loads(scores.read_text(encoding="utf-8")) if scores else {}
-    info = PackInfo(output.name, version, licence, trained_on, vocoder, figures)
+    info = PackInfo(output.name, version, licence, trained_on, vocoder, figures, knows)
     parts = {"model": run, "waveglow": waveglow, "recognizer": recognizer}
     runs = {part: folder for part, folder in parts.items() if folder}
-    made = write_pack(runs, output, info, card.read_text(encoding="utf-8"), force=force)
+    measure = measure_run(run, familiar_with) if familiar_with else None
+    made = write_pack(runs, output, info, card.read_text(encoding="utf-8"), force=force, familiarity=measure)
     result(f"{made.folder}: {made.size / 1e6:.1f} MB", {"output": str(made.folder), "bytes": made.size})
 
 

@@ -6,6 +6,7 @@
       model/        config.json + model.safetensors
       waveglow/     the same of a vocoder, if there is one
       recognizer/   the same of a recogniser, and its language model, if there is one
+      familiarity.* how it tells faces that it knows from others, if it can
       SHA256SUMS    of all other files, as `sha256sum` writes and checks it
 
 A run folder can stand in for a pack of one model: its best is taken.
@@ -24,6 +25,7 @@ import torch
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import CONFIG_NAME, ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
+from lipsound2.familiarity import Familiarity
 from lipsound2.foreign import describe, look
 from lipsound2.model import LipSound2
 from lipsound2.plaintext import read_text
@@ -52,6 +54,7 @@ class PackInfo:
         trained_on: The data and its licence.
         vocoder: The vocoder it is best heard with.
         scores: Figures by name, such as `STOI`; the card says how they were measured.
+        knows: Whom and which words it knows, as said when it is used.
     """
 
     name: str
@@ -60,6 +63,7 @@ class PackInfo:
     trained_on: str
     vocoder: str = "griffin-lim"
     scores: dict[str, float] = field(default_factory=dict)
+    knows: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def write_pack(
     card: str,
     dtype: torch.dtype = torch.float16,
     force: bool = False,
+    familiarity: Familiarity | None = None,
 ) -> Pack:
     """Make a pack of the best models of training runs.
 
@@ -182,6 +187,7 @@ def write_pack(
         card: The model card in Markdown.
         dtype: Type in which the weights are stored.
         force: Whether to replace an older pack.
+        familiarity: Tells faces that the model knows from others.
     """
     if target.exists() and not force:
         raise CheckpointError(f"{target} exists", "replace it with --force")
@@ -194,6 +200,8 @@ def write_pack(
             save_weights(folder / part / WEIGHTS_NAME, load_weights(best / WEIGHTS_NAME), dtype)
         write_text(folder / INFO_NAME, to_json(info))
         write_text(folder / CARD_NAME, card)
+        if familiarity:
+            familiarity.save(folder)
         write_sums(folder)
     return _pack(target)
 

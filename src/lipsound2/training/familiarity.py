@@ -1,0 +1,144 @@
+"""Prepared clips of known faces, and of unknown ones if there are some -> the familiarity of a pack."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lipsound2.corpora.clip import spread
+from lipsound2.data.dataset import choose_entries
+from lipsound2.data.view import Crops, read_crops, view
+from lipsound2.errors import DataError
+from lipsound2.familiarity import Calibration, Familiarity, Features, Layer, Statistics, observe
+from lipsound2.model import LipSound2
+from lipsound2.model.lipsound import standardize
+from lipsound2.model.windows import window_starts
+from lipsound2.packs import find_pack
+from lipsound2.training.recipe import RECIPE_NAME
+
+DIRECTIONS = 48
+SHRINK = 0.1
+"""Share of the covariance that is taken to be the same in all directions."""
+LEAST = 1e-3
+"""Smallest such variance, where features have a variance of about 1."""
+KNOWN = 0.97
+"""Share of the calibration clips of known faces that shall be known."""
+
+Seen = Mapping[str, Sequence[Features]]
+"""Features of clips by speaker; the name of a mirrored speaker is another."""
+
+
+@torch.inference_mode()
+def features(model: LipSound2, crops: Crops, layer: Layer) -> Features:
+    """Compute what `speak` observes of a face, without speaking."""
+    video = view(crops, model.config.video)
+    frames = video.shape[1]
+    size = min(model.config.window, frames)
+    with observe(model, layer) as seen:
+        for start in window_starts(frames, size, min(model.config.overlap, size - 1)):
+            part = video[None, :, start : start + size].to(model.mel_mean.device)
+            lengths = torch.tensor([size], device=part.device)
+            model.encoder(standardize(part, lengths), lengths)
+    return torch.stack(seen).mean(0)
+
+
+def look_at(
+    model: LipSound2, folder: Path, split: str, layer: Layer, speakers: Sequence[str] = (), clips: int = 0
+) -> dict[str, list[Features]]:
+    """Compute the features of prepared clips and of their mirror images, which training shows too.
+
+    Args:
+        model: In evaluation mode.
+        folder: What `lipsound2 prepare` wrote.
+        split: Which clips.
+        layer: What is compared.
+        speakers: Of these only; empty takes all.
+        clips: So many of each speaker, spread evenly; 0 takes all.
+    """
+    found: dict[str, list[Features]] = {}
+    entries = choose_entries(folder, split, speakers)
+    for speaker in sorted({str(entry.meta["speaker"]) for entry in entries}):
+        for entry in spread([entry for entry in entries if entry.meta["speaker"] == speaker], clips):
+            crops = read_crops(folder, entry, model.config.video.channels)
+            found.setdefault(speaker, []).append(features(model, crops, layer))
+            found.setdefault(f"{speaker} mirrored", []).append(features(model, crops.flip(-1), layer))
+    return found
+
+
+def fit(known: Seen, directions: int = DIRECTIONS, shrink: float = SHRINK) -> Statistics:
+    """Fit a Gaussian to each speaker; all have one covariance, in which each speaker counts alike.
+
+    Raises:
+        DataError: A speaker has fewer than two clips.
+    """
+    few = [speaker for speaker, clips in known.items() if len(clips) < 2]
+    if few or not known:
+        raise DataError(f"at least two clips of each speaker are needed, {few[0] if few else 'nobody'} has fewer")
+    clips = [torch.stack(list(each)).double() for each in known.values()]
+    means = torch.stack([each.mean(0) for each in clips])
+    scale = torch.stack([each.var(0) for each in clips]).mean(0).sqrt()
+    scale = scale.clamp(min=0.05 * float(scale.mean()))
+    offset = means.mean(0)
+    within = (
+        torch.cat([(each - mean) / scale / (len(each) - 1) ** 0.5 for each, mean in zip(clips, means, strict=True)])
+        / len(clips) ** 0.5
+    )
+    basis, variances, rest = _factors(within, directions, shrink)
+    return Statistics(offset.float(), scale.float(), ((means - offset) / scale).float(), basis, variances, rest)
+
+
+def calibrate(
+    statistics: Statistics, layer: Layer, known: Iterable[Features], unknown: Iterable[Features] = ()
+) -> Calibration:
+    """Place the threshold, with clips that the statistics do not come from.
+
+    `KNOWN` of the known clips shall be known. Where unknown ones are given and lie farther away, the threshold is
+    half-way from there to the distance that 95 % of them exceed, else three standard deviations beyond the mean of
+    the known.
+    """
+    near = np.array([statistics.distance(each) for each in known])
+    far = np.array([statistics.distance(each) for each in unknown])
+    spread_of_known = max(float(near.std()), 0.05)
+    middle = edge = float(np.quantile(near, KNOWN))
+    if len(far):
+        middle = max(edge, (edge + float(np.quantile(far, 0.05))) / 2)
+    else:
+        middle = max(edge, float(near.mean()) + 3 * spread_of_known)
+    return Calibration(layer, middle, 1 / spread_of_known, 0.5, {"known": len(near), "unknown": len(far)})
+
+
+def make_familiarity(
+    model: LipSound2, folder: Path, speakers: Sequence[str] = (), layer: Layer | None = None
+) -> Familiarity:
+    """Fit to the training clips of a prepared folder and calibrate with its validation clips."""
+    chosen = layer or Layer()
+    statistics = fit(look_at(model, folder, "train", chosen, speakers, clips=100))
+    held_out = look_at(model, folder, "val", chosen, speakers, clips=20)
+    known = [each for clips in held_out.values() for each in clips]
+    return Familiarity(statistics, calibrate(statistics, chosen, known))
+
+
+def measure_run(run: Path, folder: Path) -> Familiarity:
+    """Make the familiarity of a run's best model, from the prepared clips of the speakers that its recipe names.
+
+    Raises:
+        DataError: A speaker has fewer than two clips.
+    """
+    recipe = run / RECIPE_NAME
+    speakers = json.loads(recipe.read_text(encoding="utf-8")).get("speakers", []) if recipe.is_file() else []
+    return make_familiarity(find_pack(run).load_model(), folder, speakers)
+
+
+def _factors(within: Tensor, directions: int, shrink: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the first principal directions of centred clips, the variances along them and the mean of the others."""
+    _, singular, basis = torch.linalg.svd(within, full_matrices=False)
+    variances = singular.square()
+    size = within.shape[1]
+    level = shrink * variances.sum() / size
+    kept = min(directions, len(variances))
+    rest = (1 - shrink) * variances[kept:].sum() / max(size - kept, 1) + level
+    rest = rest.clamp(min=LEAST)
+    return basis[:kept].float(), ((1 - shrink) * variances[:kept] + level).float(), rest[None].float()
