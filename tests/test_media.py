@@ -197,7 +197,7 @@ def test_full_disk_is_one_error_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(soundfile, "write", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left on device"):
         media.write_wav(tmp_path / "a.wav", np.zeros(10, np.float32), 16_000)
     assert list(tmp_path.iterdir()) == []

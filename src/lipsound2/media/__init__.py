@@ -1,0 +1,28 @@
+"""Any video file -> frames at a fixed rate and samples on the same clock; samples -> wav and video files.
+
+The clock of a file starts at its first picture. Frames are picked by time stamp, never by index, and
+sound that starts earlier or later than the picture is cut or padded, so that sample
+`k * sample_rate / fps` always sounds while frame `k` is seen.
+"""
+
+from lipsound2.media.clock import PictureAccount
+from lipsound2.media.container import VIDEO_SUFFIXES, MediaInfo, probe
+from lipsound2.media.frames import Frame, FrameStream, Image, stream_frames
+from lipsound2.media.sound import Samples, read_audio, write_wav
+from lipsound2.media.writing import Caption, write_video
+
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "Caption",
+    "Frame",
+    "FrameStream",
+    "Image",
+    "MediaInfo",
+    "PictureAccount",
+    "Samples",
+    "probe",
+    "read_audio",
+    "stream_frames",
+    "write_video",
+    "write_wav",
+]

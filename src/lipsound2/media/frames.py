@@ -1,0 +1,224 @@
+"""Any video file -> frames at a fixed rate, upright and with square pixels."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import av.error
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from lipsound2.errors import MediaError
+from lipsound2.media.clock import STANDSTILL, Clock, PictureAccount
+from lipsound2.media.container import opened, picture_rate, stated_duration, unstamped, video_stream, video_streams
+
+Image = UInt8[np.ndarray, "height width 3"]
+
+
+class Frame(NamedTuple):
+    """One picture on the clock of the output rate: RGB, upright, with square pixels."""
+
+    number: int
+    image: Image
+
+
+class Picture(NamedTuple):
+    """A decoded picture, its time and duration in seconds and the width of a pixel in heights."""
+
+    time: float
+    duration: float
+    frame: av.VideoFrame
+    pixel_aspect: Fraction
+
+
+def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "FrameStream":
+    """Return the pictures of a video at `fps`, each the one whose time stamp lies nearest.
+
+    Only two pictures are held at a time. Rotation, mirroring and non-square pixels are undone.
+
+    Args:
+        path: The file.
+        fps: Frames a second.
+        track: Number of the video track, from 1; by default as in `container.video_stream`.
+
+    Raises:
+        MediaError: The file cannot be read or holds no picture that can be decoded.
+    """
+    return FrameStream(path, fps, track)
+
+
+class FrameStream(Iterator[Frame]):
+    """The pictures of a video at a fixed rate, and an account of them that is whole once all were taken."""
+
+    def __init__(self, path: Path, fps: int, track: int | None) -> None:
+        self._pictures = Pictures(path, track)
+        self._used = self._dropped = 0
+        self._still = self._seconds = 0.0
+        self._frames = self._stream(path, fps)
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    @property
+    def account(self) -> PictureAccount:
+        """What became of the pictures so far."""
+        pictures, clock = self._pictures, self._pictures.clock
+        return PictureAccount(
+            decoded=clock.placed,
+            used=self._used,
+            undecodable=pictures.undecodable,
+            dropped=self._dropped,
+            still=round(self._still, 3),
+            cut=round(clock.cut, 3),
+            restarts=clock.restarts,
+            guessed=clock.guessed,
+            broken=pictures.broken,
+            rate=round(1 / clock.period, 3),
+            seconds=round(self._seconds, 3),
+            stated=pictures.stated,
+            track=pictures.track,
+            tracks=pictures.tracks,
+        )
+
+    def _stream(self, path: Path, fps: int) -> Iterator[Frame]:
+        index = 0
+        held: Picture | None = None
+        for picture in self._pictures:
+            if held is not None:
+                if picture.time <= held.time:
+                    self._dropped += 1
+                    continue
+                end = ceil((held.time + picture.time) / 2 * fps)
+                yield from self._shown(held, index, end, picture.time - held.time)
+                index = max(index, end)
+            held = picture
+        if held is None:
+            raise MediaError(f"no picture could be decoded from {path}", "the file may be truncated; try another copy")
+        yield from self._shown(held, index, max(1, round((held.time + held.duration) * fps)), held.duration)
+        self._seconds = held.time + held.duration
+
+    def _shown(self, picture: Picture, start: int, stop: int, seconds: float) -> Iterator[Frame]:
+        self._still += seconds if seconds > max(STANDSTILL, 3 * self._pictures.clock.period) else 0.0
+        self._seconds = picture.time
+        if start < stop:
+            self._used += 1
+            image = upright(picture)
+            for index in range(start, stop):
+                yield Frame(index, image)
+
+
+class Pictures:
+    """The decoded pictures of a file, their time counted from the first one, and what was met on the way.
+
+    Attributes:
+        clock: Turns stamps into time; knows what was cut and guessed.
+        undecodable: Packets that could not be decoded.
+        broken: Whether the file could not be read to its end.
+        stated: Seconds that the file says it lasts.
+        track: Number of the track, from 1, of `tracks`.
+    """
+
+    def __init__(self, path: Path, track: int | None = None) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.undecodable = 0
+        self.broken = False
+        self.stated: float | None = None
+        self.track, self.tracks = track or 1, 1
+        self._wanted = track
+
+    def __iter__(self) -> Iterator[Picture]:
+        first: float | None = None
+        for picture in self.as_stamped():
+            first = picture.time if first is None else first
+            yield picture._replace(time=picture.time - first)
+
+    def as_stamped(self) -> Iterator[Picture]:
+        """Yield the pictures with the time of the file's own clock."""
+        with opened(self.path) as container:
+            stream = video_stream(container, self.path, self._wanted)
+            tracks = video_streams(container)
+            self.track, self.tracks = tracks.index(stream) + 1, len(tracks)
+            self.stated = stated_duration(container, stream)
+            stream.thread_type = "AUTO"
+            period = float(1 / picture_rate(stream))
+            aspect = stream.sample_aspect_ratio
+            pixel = Fraction(aspect.numerator, aspect.denominator) if aspect else Fraction(1)
+            self.clock.period, self.clock.guessed = period, unstamped(container, stream, self.path)
+            for frame in decoded(container, stream, self._missed, self._ended):
+                base = frame.time_base or stream.time_base
+                duration = float(frame.duration * base) if frame.duration and base else period
+                yield Picture(self.clock.place(frame.time), duration, frame, pixel)
+
+    def _missed(self) -> None:
+        self.undecodable += 1
+
+    def _ended(self) -> None:
+        self.broken = True
+
+
+def start_time(path: Path, track: int | None = None) -> float:
+    """Return the time stamp of the first picture in seconds."""
+    return next((picture.time for picture in Pictures(path, track).as_stamped()), 0.0)
+
+
+def decoded(
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    missed: Callable[[], None] = lambda: None,
+    ended: Callable[[], None] = lambda: None,
+) -> Iterator:
+    """Yield every frame of a stream that can be decoded; a broken packet costs only itself.
+
+    Args:
+        container: The file.
+        stream: The stream.
+        missed: Called for each packet that cannot be decoded.
+        ended: Called where the file cannot be read on.
+    """
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.error.FFmpegError, MemoryError):
+            ended()
+            return
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, MemoryError):
+            missed()
+            continue
+        yield from frames
+
+
+def upright(picture: Picture) -> Image:
+    """Return the RGB pixels of a picture as they are meant to be seen."""
+    frame = picture.frame
+    width = max(1, round(frame.width * picture.pixel_aspect))
+    image = frame.reformat(width=width, format="rgb24").to_ndarray()
+    matrix = display_matrix(frame)
+    return image if matrix is None else np.ascontiguousarray(turned(image, matrix))
+
+
+def display_matrix(frame: av.VideoFrame) -> Int[np.ndarray, "2 2"] | None:
+    """Return the signs of the matrix by which a picture is shown, ((a, b), (c, d)) of the MP4 standard, or None."""
+    found: Any = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return None
+    whole = np.frombuffer(found, np.int32)[:9].reshape(3, 3)[:2, :2].astype(np.int64)
+    kept = np.eye(2, dtype=np.int64) if np.abs(np.diag(whole)).sum() >= np.abs(whole).sum() / 2 else np.eye(2)[::-1]
+    signs = np.sign(whole) * kept.astype(np.int64)
+    return None if (signs == np.eye(2)).all() or not np.linalg.det(signs) else signs
+
+
+def turned(image: Image, matrix: Int[np.ndarray, "2 2"]) -> UInt8[np.ndarray, "height2 width2 3"]:
+    """Turn and mirror pixels by quarter turns: a point (x, y) is shown at (a x + c y, b x + d y)."""
+    (a, b), (c, d) = matrix
+    across, down = (a, d) if a else (c, b)
+    image = image if a else image.transpose(1, 0, 2)
+    return image[:: int(down), :: int(across)]

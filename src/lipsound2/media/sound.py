@@ -1,0 +1,147 @@
+"""The sound of a media file -> mono samples on the clock of its pictures; samples -> a wav file."""
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import av.error
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from lipsound2.atomic import write_bytes
+from lipsound2.errors import MediaError
+from lipsound2.media.clock import MAX_GAP, Clock
+from lipsound2.media.container import audio_stream, opened, picture_rate, unstamped, video_stream, video_streams
+from lipsound2.media.frames import decoded, start_time
+
+MAX_JITTER = 0.02
+"""Seconds by which time stamps may jitter before a gap is taken as real."""
+MAX_LEAD = 60.0
+"""Seconds by which sound may start before the picture."""
+MAX_SILENCE = 600.0
+"""Seconds of silence that gaps in the time stamps may make in all beyond as much sound."""
+
+Samples = Float32[np.ndarray, " samples"]
+
+
+def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Samples | None:
+    """Read the sound of a video as mono samples in [-1, 1], starting with its first picture.
+
+    Samples before the first picture are dropped; a late start and gaps are filled with silence. Where the time stamps
+    of the pictures start again or leap, those of the sound are followed in the same way.
+
+    Args:
+        path: The file.
+        sample_rate: In Hz.
+        track: Number of the video track, from 1, at whose first picture the clock starts.
+
+    Returns:
+        The samples, or None if the file has no sound.
+
+    Raises:
+        MediaError: The file or its sound cannot be read.
+    """
+    with opened(path) as container:
+        if not container.streams.audio:
+            return None
+        stream = audio_stream(container)
+        if stream is None:
+            raise MediaError(f"the sound of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
+        seen = bool(video_streams(container))
+        start = float((stream.start_time or 0) * (stream.time_base or 0))
+    pictures = _pictures(path, track) if seen else Course(start)
+    pieces = [
+        (position, samples) for position, samples in _placed(path, sample_rate, pictures) if position + len(samples) > 0
+    ]
+    length = max((position + len(samples) for position, samples in pieces), default=0)
+    heard = sum(len(samples) for _, samples in pieces)
+    if length > 2 * heard + MAX_SILENCE * sample_rate:
+        raise MediaError(f"the sound of {path} has time stamps that make no sense", "convert it, e.g. to AAC")
+    wave = np.zeros(length, np.float32)
+    for position, samples in pieces:
+        skip = max(-position, 0)
+        wave[position + skip : position + len(samples)] = samples[skip:]
+    return wave
+
+
+def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
+    """Write mono samples as 16-bit PCM; samples beyond full scale are clipped."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    write_bytes(path, buffer.getvalue())
+
+
+class Course(NamedTuple):
+    """How the time stamps of the pictures go.
+
+    Attributes:
+        start: That of the first picture, in seconds.
+        end: When the pictures end on the clock that begins with this stamp.
+        offsets: What is added to the stamps after each break in them.
+    """
+
+    start: float
+    end: float = inf
+    offsets: tuple[float, ...] = ()
+
+
+def _pictures(path: Path, track: int | None) -> Course:
+    """Follow the time stamps of the pictures without decoding them."""
+    start = start_time(path, track)
+    with opened(path) as container:
+        video = video_stream(container, path, track)
+        clock = Clock(float(1 / picture_rate(video)))
+        time = 0.0
+        if unstamped(container, video, path):
+            return Course(start)
+        with suppress(av.error.FFmpegError, MemoryError):
+            for packet in container.demux(video):
+                if packet.size and packet.dts is not None:
+                    time = clock.place(float(packet.dts * packet.time_base))
+    return Course(start, time, tuple(clock.offsets))
+
+
+def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[int, Samples]]:
+    """Yield (position, samples): runs of sound without a gap, placed on the clock of the pictures."""
+    start = pictures.start
+    with opened(path) as container:
+        stream = audio_stream(container)
+        assert stream is not None
+        clock = Clock(offsets=pictures.offsets)
+        run: list[Samples] = []
+        position, expected = 0, None
+        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+        resampler = _resampler(sample_rate, layout)
+        for frame in decoded(container, stream):
+            clock.period = frame.samples / frame.sample_rate
+            time = clock.place(start if expected is None and _astray(frame.time, pictures) else frame.time)
+            if expected is None or abs(time - expected) > MAX_JITTER:
+                if run:
+                    yield position, np.concatenate(run + _resampled(resampler, None))
+                run, resampler = [], _resampler(sample_rate, layout)
+                position = round((time - start) * sample_rate)
+                expected = time
+            expected += frame.samples / frame.sample_rate
+            frame.pts = None
+            run += _resampled(resampler, frame)
+        if run:
+            yield position, np.concatenate(run + _resampled(resampler, None))
+
+
+def _astray(time: float | None, pictures: Course) -> bool:
+    """Find out whether the first sound has no time, or one far from all pictures, which means nothing."""
+    return time is None or not pictures.start - MAX_LEAD <= time <= pictures.end + MAX_GAP
+
+
+def _resampler(sample_rate: int, layout: str) -> av.AudioResampler:
+    return av.AudioResampler(format="fltp", layout=layout, rate=sample_rate)
+
+
+def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[Samples]:
+    """Resample and average the channels, which unlike FFmpeg's own mix to mono never exceeds full scale."""
+    return [f.to_ndarray().mean(axis=0) for f in resampler.resample(frame)]
