@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test check demo format clean
+.PHONY: setup test fuzz check demo format clean
+
+FUZZ_CASES ?= 1000
+FUZZ_SEED ?= 1
+FUZZ_GROUP ?= all
 
 # Torch alone and first, without its GPU libraries where no GPU is: a bounded range takes the CPU build if one is at hand.
 $(VENV)/ready: pyproject.toml
@@ -17,6 +21,10 @@ setup: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+# Damaged inputs of all kinds; how to run one of them again is printed with each that fails.
+fuzz: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED) --group $(FUZZ_GROUP)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
