@@ -41,7 +41,7 @@ def run(plan: Plan, cases: Iterable[tuple[str, int]], workers: int = 1) -> Itera
 def describe(outcome: Outcome, plan: Plan) -> str:
     """Say what failed and how to see it again."""
     again = f"python -m fuzz --group {outcome.group} --seed {plan.seed} --only {outcome.index}"
-    tail = "\n".join("    " + line for line in outcome.detail.splitlines()[-8:])
+    tail = "\n".join("    " + line for line in outcome.detail.splitlines()[-30:])
     where = f"{outcome.target} of {outcome.changed}" if outcome.target else ""
     return f"{outcome.kind.upper()} {where}: {again}\n{tail}"
 
@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first case")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed; a temporary one by default")
+    parser.add_argument("--all", action="store_true", help="print what came of every case")
     parser.add_argument("--seconds", type=float, default=Limits.seconds)
     parser.add_argument("--megabytes", type=float, default=Limits.megabytes)
     options = parser.parse_args()
@@ -67,16 +68,17 @@ def main() -> int:
     groups = ("media", "data") if options.group == "all" else (options.group,)
     first, count = (options.start, options.cases) if options.only is None else (options.only, 1)
     plan = Plan(seeds, work, options.seed, Limits(options.seconds, options.megabytes))
-    return report(plan, [(group, index) for index in range(first, first + count) for group in groups], options.workers)
+    cases = [(group, index) for index in range(first, first + count) for group in groups]
+    return report(plan, cases, options.workers, options.all or len(cases) == 1)
 
 
-def report(plan: Plan, cases: list[tuple[str, int]], workers: int) -> int:
-    """Run cases, print what failed at once and a summary at the end; returns 1 if any failed."""
+def report(plan: Plan, cases: list[tuple[str, int]], workers: int, every: bool = False) -> int:
+    """Run cases, print what failed, or every one, and a summary; returns 1 if any failed."""
     began = time.monotonic()
     outcomes = []
     for outcome in run(plan, cases, workers):
         outcomes.append(outcome)
-        if outcome.kind not in GOOD or len(cases) == 1:
+        if every or outcome.kind not in GOOD:
             print(describe(outcome, plan), flush=True)
     took = time.monotonic() - began
     for (group, target, kind), count in sorted(Counter((o.group, o.target, o.kind) for o in outcomes).items()):

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 import yaml
 from data.nemo import make as nemo
-from test_import_waveglow import published_weights
+from test_import_waveglow import AUDIO, published_weights
 from test_model import make, tiny
 from test_nemo import settings, weights
 from tones import tiny as tiny_jasper
 
 from lipsound2.atomic import write_text
-from lipsound2.config import AudioConfig, TrainConfig, to_json
+from lipsound2.config import TrainConfig, to_json
 from lipsound2.corpora.clip import Clip
 from lipsound2.data.sample import SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
@@ -40,6 +40,7 @@ BITEXACT = {"flags": "+bitexact"}
 MEDIA: dict[str, tuple[str | None, str | None]] = {
     "h264.mp4": ("libx264", "aac"),
     "fragments.mp4": ("libx264", "aac"),
+    "faststart.mp4": ("libx264", "aac"),
     "silent.mp4": ("libx264", None),
     "hevc.mp4": ("libx265", "aac"),
     "vp9.mp4": ("libvpx-vp9", "aac"),
@@ -82,7 +83,7 @@ def make_media(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name, (video, sound) in MEDIA.items():
         _write(folder / name, video, sound)
-    (folder / "playlist.mp4").write_text(f"ffconcat version 1.0\nfile 'h264.mkv'\nfile '{folder}/h264.mkv'\n")
+    (folder / "playlist.mp4").write_text(f"ffconcat version 1.0\nfile 'h264.mkv'\n")
     (folder / "playlist.mkv").write_text(f"#EXTM3U\n#EXTINF:1,\n{folder}/h264.ts\n#EXT-X-ENDLIST\n")
 
 
@@ -135,17 +136,16 @@ class Evil:
 
 def make_checkpoints(folder: Path) -> None:
     """Write checkpoints of other programs, of which some run commands where they are unpickled."""
-    audio = AudioConfig(sample_rate=22_050, n_fft=64, win_length=64, hop_length=16, n_mels=80)
-    glow = published_weights(audio)
+    glow = published_weights(AUDIO)
     (folder / "waveglow").mkdir()
-    for name, content in {"plain": glow, "model": {"model": glow, "iteration": 3}, "evil": {"model": Evil()}}.items():
+    for name, content in {"plain": glow, "model": {"model": glow, "iteration": 3}, "x-evil": {"model": Evil()}}.items():
         torch.save(content, folder / "waveglow" / f"{name}.pt")
     torch.save({"model": glow}, folder / "waveglow" / "old.pt", _use_new_zipfile_serialization=False)
-    (folder / "waveglow" / "pickle.pt").write_bytes(pickle.dumps(Evil()))
+    (folder / "waveglow" / "x-pickle.pt").write_bytes(pickle.dumps(Evil()))
     (folder / "nemo").mkdir()
     for number, (name, blocks) in enumerate({"jasper": nemo.JASPER, "quartznet": nemo.QUARTZNET}.items()):
         _write_nemo(folder / "nemo" / f"{name}.nemo", settings(blocks), weights(blocks, number))
-    _write_nemo(folder / "nemo" / "evil.nemo", settings(nemo.JASPER), Evil())
+    _write_nemo(folder / "nemo" / "x-evil.nemo", settings(nemo.JASPER), Evil())
 
 
 def _write_nemo(path: Path, config: dict, state: object) -> None:
@@ -163,7 +163,8 @@ def _write_nemo(path: Path, config: dict, state: object) -> None:
 
 def _write(path: Path, video: str | None, sound: str | None) -> None:
     """Write 20 pictures of a square that moves, with a tone."""
-    options = {"fflags": "+bitexact"} | ({"movflags": "frag_keyframe+empty_moov"} if "frag" in path.stem else {})
+    flags = {"fragments": "+frag_keyframe+empty_moov", "faststart": "+faststart"}.get(path.stem)
+    options = {"fflags": "+bitexact"} | ({"movflags": flags} if flags else {})
     with av.open(str(path), "w", options=options) as container:
         picture = _picture_stream(container, video) if video else None
         tone = container.add_stream(sound, rate=RATE, layout="mono", options=BITEXACT) if sound else None

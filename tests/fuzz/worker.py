@@ -120,7 +120,7 @@ class Worker:
                 os.kill(self._process.pid, signal.SIGUSR1)
             time.sleep(0.5)
         self.stop()
-        lines = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
+        lines = log.read_text(errors="replace").splitlines()[-14:] if log.exists() else []
         return Outcome(group, index, kind, "", "", "\n".join([detail, *lines]), self.plan.limits.seconds, 0.0)
 
 
@@ -165,8 +165,8 @@ def run_case(plan: Plan, group: str, index: int, watch: "Watch") -> Outcome:
     try:
         with watch.over(folder):
             TARGETS[case.target].run(case.path, folder / "out", plan.seeds)
-    except InternalError:
-        kind, detail = "traceback", traceback.format_exc()
+    except InternalError as error:
+        kind, detail = "traceback", "".join(traceback.format_exception(error.__cause__ or error))
     except LipSoundError as error:
         kind, detail = "refused", error.message
         if "\n" in error.message or "\n" in (error.hint or ""):
