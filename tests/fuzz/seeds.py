@@ -83,7 +83,7 @@ def make_media(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name, (video, sound) in MEDIA.items():
         _write(folder / name, video, sound)
-    (folder / "playlist.mp4").write_text(f"ffconcat version 1.0\nfile 'h264.mkv'\n")
+    (folder / "playlist.mp4").write_text("ffconcat version 1.0\nfile 'h264.mkv'\n")
     (folder / "playlist.mkv").write_text(f"#EXTM3U\n#EXTINF:1,\n{folder}/h264.ts\n#EXT-X-ENDLIST\n")
 
 
