@@ -255,7 +255,7 @@ def change_zip(data: bytes, rng: random.Random) -> bytes:
 
 def _change_member(members: dict[str, bytes], rng: random.Random) -> None:
     pickles = [name for name in members if name.endswith((".pkl", ".ckpt", ".yaml"))]
-    name = rng.choice(pickles if pickles and rng.random() < 0.7 else list(members))
+    name = rng.choice(pickles if pickles and rng.random() < 0.4 else list(members))
     match rng.randrange(8):
         case 0:
             del members[name]
