@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test test-pythons test-kills check demo format clean
+.PHONY: setup test test-pythons test-kills fuzz check demo format clean
+
+FUZZ_CASES ?= 1000
+FUZZ_SEED ?= 1
+FUZZ_GROUP ?= all
 
 # Torch alone and first, without its GPU libraries where no GPU is: a bounded range takes the CPU build if one is at hand.
 $(VENV)/ready: pyproject.toml
@@ -25,6 +29,10 @@ test-pythons: $(VENV)/ready
 # A batch over 40 odd files, killed ten times, against one left alone; minutes.
 test-kills: $(VENV)/ready
 	$(BIN)/python tests/kills.py
+
+# Damaged inputs of all kinds; how to run one of them again is printed with each that fails.
+fuzz: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED) --group $(FUZZ_GROUP)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
