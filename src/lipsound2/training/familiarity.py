@@ -27,6 +27,9 @@ LEAST = 1e-3
 KNOWN = 0.97
 """Share of the calibration clips of known faces that shall be known."""
 
+UNKNOWN = 0.9
+"""Share of those of unknown faces that shall be unknown."""
+
 Seen = Mapping[str, Sequence[Features]]
 """Features of clips by speaker; the name of a mirrored speaker is another."""
 
@@ -41,7 +44,9 @@ def features(model: LipSound2, crops: Crops, layer: Layer) -> Features:
         for start in window_starts(frames, size, min(model.config.overlap, size - 1)):
             part = video[None, :, start : start + size].to(model.mel_mean.device)
             lengths = torch.tensor([size], device=part.device)
-            model.encoder(standardize(part, lengths), lengths)
+            seen_so_far, mask = standardize(part, lengths), torch.ones(1, 1, size, 1, 1, device=part.device)
+            for block in model.encoder.blocks[: layer.block + 1]:
+                seen_so_far = block(seen_so_far, mask)
     return torch.stack(seen).mean(0)
 
 
@@ -95,16 +100,15 @@ def calibrate(
 ) -> Calibration:
     """Place the threshold, with clips that the statistics do not come from.
 
-    `KNOWN` of the known clips shall be known. Where unknown ones are given and lie farther away, the threshold is
-    half-way from there to the distance that 95 % of them exceed, else three standard deviations beyond the mean of
-    the known.
+    Where unknown clips are given, `UNKNOWN` of them shall be unknown, or fewer if else fewer than `KNOWN` of the known
+    ones were known. Without them it lies three standard deviations beyond the mean of the known.
     """
     near = np.array([statistics.distance(each) for each in known])
     far = np.array([statistics.distance(each) for each in unknown])
     spread_of_known = max(float(near.std()), 0.05)
     middle = edge = float(np.quantile(near, KNOWN))
     if len(far):
-        middle = max(edge, (edge + float(np.quantile(far, 0.05))) / 2)
+        middle = max(edge, float(np.quantile(far, 1 - UNKNOWN)))
     else:
         middle = max(edge, float(near.mean()) + 3 * spread_of_known)
     return Calibration(layer, middle, 1 / spread_of_known, 0.5, {"known": len(near), "unknown": len(far)})
