@@ -23,6 +23,8 @@ from lipsound2.errors import FaceError
 from lipsound2.foreign import look
 from lipsound2.media import Frame, Image
 
+SHORTEST = 5
+"""Frames of the shortest face track that is kept."""
 CANVAS = 160
 """Side of a face crop in pixels."""
 TEMPLATE = np.array([[56, 52], [104, 52], [80, 84], [61, 112], [99, 112]], np.float64)
@@ -178,7 +180,7 @@ def find_tracks(
     detector: Detector,
     every: int = 5,
     bridge: int = 25,
-    shortest: int = 5,
+    shortest: int = SHORTEST,
 ) -> Tracking:
     """Follow every face of a video in one pass over its frames.
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from lipsound2 import media
 from lipsound2.text import Transcript
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ def remarks(speech: "Speech") -> list[str]:
     long = [(start, stop) for start, stop in speech.gaps if stop - start >= LONG_GAP]
     if long:
         lines.append(f"no face at {_stretches(long)}; silence there")
-    stated = media.probe(speech.source).duration or 0.0
-    if speech.seconds < stated - LONG_GAP:
-        lines.append(f"the picture ends at {speech.seconds:.1f} s of {stated:.1f} s; the file may be damaged")
     return lines
 
 

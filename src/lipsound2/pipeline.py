@@ -23,7 +23,7 @@ from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import AudioConfig
 from lipsound2.data.view import Crops, view
 from lipsound2.devices import find_device
-from lipsound2.errors import ConfigError, StorageError
+from lipsound2.errors import ConfigError, MediaError, StorageError
 from lipsound2.facts import facts
 from lipsound2.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.model import LipSound2
@@ -63,6 +63,7 @@ class Speech:
         faces: Face tracks of the video.
         notes: What a user should know of it, a line each.
         pictures: What became of the video's pictures.
+        video_track: The track of pictures that was asked for, from 1.
         familiarity: How well the pack knows the face, in 0..1; None where the pack cannot tell. Of several tracks
             the lowest counts.
     """
@@ -79,6 +80,7 @@ class Speech:
     faces: int = 1
     notes: tuple[str, ...] = ()
     pictures: media.PictureAccount = field(default_factory=media.PictureAccount)
+    video_track: int | None = None
     familiarity: float | None = None
 
     @property
@@ -133,7 +135,7 @@ class Speech:
                     media.write_wav(path, self.wave, self.sample_rate)
                 case "mp4":
                     captions = [media.Caption(cue.start, cue.end, cue.text) for cue in self._cues()]
-                    media.write_video(self.source, self.wave, self.sample_rate, path, captions)
+                    media.write_video(self.source, self.wave, self.sample_rate, path, captions, self.video_track)
                 case "png":
                     with atomic_path(path) as temporary:
                         self.picture().save(temporary, format="PNG")
@@ -207,13 +209,21 @@ class Pipeline:
         self.name = name
         self.knows = knows
 
-    def speak(self, source: Path | str, face: str = "largest", progress: Progress | None = None) -> Speech:
+    def speak(
+        self,
+        source: Path | str,
+        face: str = "largest",
+        progress: Progress | None = None,
+        video_track: int | None = None,
+    ) -> Speech:
         """Give a silent video its voice back.
 
         Args:
             source: Any video file; its own sound is not used.
             face: `largest`, `left`, `right` or the number of a face track.
             progress: Told how far the work is.
+            video_track: Number of the file's track of pictures, from 1; by default the file's own choice, else the
+                largest that moves.
 
         Raises:
             MediaError: The video cannot be read.
@@ -221,16 +231,24 @@ class Pipeline:
         """
         if face == "all":
             raise ConfigError("speak gives one voice", "use speak_each for all faces")
-        return next(self.speak_each(source, face, progress))
+        return next(self.speak_each(source, face, progress, video_track))
 
-    def speak_each(self, source: Path | str, face: str = "all", progress: Progress | None = None) -> Iterator[Speech]:
+    def speak_each(
+        self,
+        source: Path | str,
+        face: str = "all",
+        progress: Progress | None = None,
+        video_track: int | None = None,
+    ) -> Iterator[Speech]:
         """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video."""
         source = Path(source)
-        tracking, pictures = self._track(source, progress)
+        tracking, pictures = self._track(source, progress, video_track)
         for tracks in faces.select(tracking, face):
-            speech = self._speak(source, tracking.frames, tracks, progress or _silent)
+            frames = media.stream_frames(source, self.model.config.video.fps, video_track)
+            speech = self._speak(source, frames, tracking.frames, tracks, progress or _silent)
             notes = (*pictures.notes(), *speech.notes)
-            yield replace(speech, faces=len(tracking.tracks), pictures=pictures, notes=notes)
+            found = len(tracking.tracks)
+            yield replace(speech, faces=found, pictures=pictures, notes=notes, video_track=video_track)
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
@@ -245,16 +263,18 @@ class Pipeline:
         """Turn a mel on the model's device into sound."""
         return self.vocoder(mel).clamp(-1, 1).cpu().numpy()
 
-    def track(self, source: Path, progress: Progress | None = None) -> faces.Tracking:
+    def track(self, source: Path, progress: Progress | None = None, video_track: int | None = None) -> faces.Tracking:
         """Follow all faces of a video."""
-        return self._track(source, progress)[0]
+        return self._track(source, progress, video_track)[0]
 
-    def _track(self, source: Path, progress: Progress | None) -> tuple[faces.Tracking, media.PictureAccount]:
+    def _track(
+        self, source: Path, progress: Progress | None, video_track: int | None
+    ) -> tuple[faces.Tracking, media.PictureAccount]:
         fps = self.model.config.video.fps
         report = progress or _silent
-        total = (media.probe(source).duration or 0) * fps
+        total = (media.probe(source, video_track).duration or 0) * fps
 
-        stream = media.stream_frames(source, fps)
+        stream = media.stream_frames(source, fps, video_track)
 
         def frames() -> Iterator[media.Frame]:
             for frame in stream:
@@ -262,9 +282,21 @@ class Pipeline:
                 report("finding faces", min(1.0, (frame.number + 1) / total) if total else 0.0)
 
         tracking = faces.find_tracks(frames(), self.detector)
+        if tracking.frames < faces.SHORTEST:
+            raise MediaError(
+                f"{source} is too short: {tracking.frames} frames at {fps} fps, {faces.SHORTEST} or more were expected",
+                "give a video, not a photo",
+            )
         return tracking, stream.account
 
-    def _speak(self, source: Path, frames: int, tracks: list[faces.FaceTrack], report: Progress) -> Speech:
+    def _speak(
+        self,
+        source: Path,
+        stream: Iterator[media.Frame],
+        frames: int,
+        tracks: list[faces.FaceTrack],
+        report: Progress,
+    ) -> Speech:
         config = self.model.config
         fps, audio = config.video.fps, config.audio
         device = next(self.model.parameters()).device
@@ -272,7 +304,6 @@ class Pipeline:
         before = mel.clone()
         windows: list[Window] = []
         measures: list[float] = []
-        stream = media.stream_frames(source, fps)
         for track in tracks:
             views = self._views(stream, track, device, frames, report)
             spoken, measure = self._generate(views, len(track))

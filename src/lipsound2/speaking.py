@@ -38,6 +38,7 @@ class Options:
         face: As in `Pipeline.speak_each`.
         formats: Some of `pipeline.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
         force: Whether to make anew what is there.
+        video_track: Number of the track of pictures, from 1.
         spoken_with: What else decides how speech sounds, by name.
         read_with: What decides which words are read, by name.
     """
@@ -45,6 +46,7 @@ class Options:
     face: str = "largest"
     formats: tuple[str, ...] = FORMATS
     force: bool = False
+    video_track: int | None = None
     spoken_with: Settings = field(default_factory=dict)
     read_with: Settings = field(default_factory=dict)
 
@@ -65,6 +67,8 @@ class Options:
         """Return what the files of a video are made with, by ending."""
         start = "" if voice is None else f"-face{voice}"
         spoken = {CONTENT: content, "face": self.face} | dict(self.spoken_with)
+        if self.video_track is not None:
+            spoken["track"] = self.video_track
         return {
             f"{start}.{each}": spoken | dict(self.read_with) if self.reads(each) else spoken for each in self.formats
         }
@@ -116,7 +120,8 @@ class _Speaker:
                 stages.enter(stage)
                 bars.update(bar, completed=share, stage=stage)
 
-            for number, speech in enumerate(tools.pipeline.speak_each(job.video, self.options.face, report), 1):
+            voices = tools.pipeline.speak_each(job.video, self.options.face, report, self.options.video_track)
+            for number, speech in enumerate(voices, 1):
                 voice = number if self.options.face == ALL else None
                 told.append(self._voice(tools, job, speech, self.options.wanted(content, voice), report))
         stages.enter("")
@@ -176,12 +181,12 @@ class _Stages:
         return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
 
 
-def list_faces(found: Found, load: Callable[[], Tools]) -> Tally:
+def list_faces(found: Found, load: Callable[[], Tools], video_track: int | None = None) -> Tally:
     """Print the face tracks of each video on stdout."""
 
     def work(tools: Tools, job: Job, _: str, __: str) -> dict[str, Any]:
         fps = tools.pipeline.model.config.video.fps
-        tracking = tools.pipeline.track(job.video)
+        tracking = tools.pipeline.track(job.video, video_track=video_track)
         if not manner().json:
             result(f"{job.video}\n{describe(tracking, fps)}", {})
         return {"faces": [_track(tracking, number, fps) for number in range(len(tracking.tracks))]}
@@ -238,7 +243,7 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=manner().quiet,
+        disable=manner().quiet or not console.is_terminal,
     )
 
 

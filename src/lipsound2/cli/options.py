@@ -119,6 +119,10 @@ Beam = Annotated[
     ),
 ]
 Face = Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")]
+Track = Annotated[
+    int | None,
+    typer.Option("--track", min=1, help="Video track of the file.", show_default="its default, else the largest"),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes one a core.")]
 Epochs = Annotated[

@@ -17,6 +17,7 @@ from lipsound2.cli.options import (
     PackName,
     RecognizerName,
     Threads,
+    Track,
     VocoderName,
     end_with,
     load_recognizer,
@@ -47,6 +48,7 @@ def read(
     ] = None,
     sound: Annotated[bool, typer.Option("--sound", help="Read the file's own sound, not its lips.")] = False,
     face: Face = "largest",
+    track: Track = None,
     vocoder: VocoderName = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -67,7 +69,9 @@ def read(
     speaking.check_formats(wanted, reading.FORMATS)
     if sound:
         files = {"detector": detector != DetectorName.mtcnn, "detector_file": detector_file is not None}
-        refuse_idle("with --sound", face=face != "largest", vocoder=vocoder is not None, **files)
+        refuse_idle(
+            "with --sound", face=face != "largest", track=track is not None, vocoder=vocoder is not None, **files
+        )
     elif detector != DetectorName.yunet:
         refuse_idle("without --detector yunet", detector_file=detector_file is not None)
     find_device(device)
@@ -84,5 +88,5 @@ def read(
         return speaking.Tools(load_speaker(pack, vocoder, device, detector, detector_file), reader)
 
     spoken_with = made_with.speech(pack, vocoder, detector)
-    lips = speaking.Options(face, wanted, force, spoken_with, read_with)
+    lips = speaking.Options(face, wanted, force, track, spoken_with, read_with)
     end_with(speaking.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, lips, load))

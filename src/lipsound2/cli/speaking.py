@@ -17,6 +17,7 @@ from lipsound2.cli.options import (
     PackName,
     RecognizerName,
     Threads,
+    Track,
     VocoderName,
     end_with,
     load_recognizer,
@@ -43,6 +44,7 @@ def speak(
             show_default=f"{DEFAULT_FORMATS}, or the one that -o names",
         ),
     ] = None,
+    track: Track = None,
     text: Annotated[
         bool, typer.Option("--text", help="Write the words too: txt, srt, and a track of the mp4.")
     ] = False,
@@ -65,7 +67,7 @@ def speak(
     place = jobs.read_output(output, inputs, (*speaking.FORMATS, *speaking.WRITERS), formats)
     asked = (formats or place.format or DEFAULT_FORMATS).split(",")
     wanted = tuple(dict.fromkeys([*asked, *(["txt", "srt"] if text else [])]))
-    options = speaking.Options(face, wanted, force)
+    options = speaking.Options(face, wanted, force, track)
     if detector != DetectorName.yunet:
         refuse_idle("without --detector yunet", detector_file=detector_file is not None)
     if not options.text:
@@ -80,8 +82,8 @@ def speak(
 
     spoken_with = made_with.speech(pack, vocoder, detector)
     if list_faces:
-        end_with(speaking.list_faces(jobs.find_jobs(inputs, results, claim=False), load))
+        end_with(speaking.list_faces(jobs.find_jobs(inputs, results, claim=False), load, track))
         return
     read_with = made_with.words(recognizer, pack, beam) if options.text else {}
-    options = speaking.Options(face, wanted, force, spoken_with, read_with)
+    options = speaking.Options(face, wanted, force, track, spoken_with, read_with)
     end_with(speaking.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, options, load))

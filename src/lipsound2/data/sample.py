@@ -20,7 +20,7 @@ Wave = Float32[np.ndarray, " samples"]
 
 
 MAX_LOST = 0.1
-"""Share of pictures that could not be decoded above which a clip is refused."""
+"""Share of a clip in which pictures could not be decoded or stand still above which it is refused."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
 def _check(pictures: media.PictureAccount, clip: Clip) -> None:
     if pictures.lost_share > MAX_LOST:
         raise MediaError(
-            f"{clip.video}: {pictures.undecodable} pictures could not be decoded, more than {MAX_LOST:.0%}",
-            "copy or record the file again",
+            f"{clip.video}: {pictures.lost_share:.0%} of the pictures are missing ({'; '.join(pictures.notes())})",
+            f"copy or record the file again; at most {MAX_LOST:.0%} may be",
         )
 
 
