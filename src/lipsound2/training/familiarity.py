@@ -17,7 +17,7 @@ from lipsound2.model import LipSound2
 from lipsound2.model.lipsound import standardize
 from lipsound2.model.windows import window_starts
 from lipsound2.packs import find_pack
-from lipsound2.training.recipe import RECIPE_NAME
+from lipsound2.training.begin import RECIPE_NAME
 
 DIRECTIONS = 48
 SHRINK = 0.1
