@@ -173,7 +173,7 @@ class Batch:
         self.out = out
         self.spoken: list[Path] = []
 
-    def speak_each(self, source: Path, face: str, report):
+    def speak_each(self, source: Path, face: str, report, video_track: int | None = None):
         self.spoken.append(source)
         if "bad" in source.name:
             raise LipSoundError(f"{source} is bad")
