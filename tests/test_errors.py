@@ -1,6 +1,7 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 
 from lipsound2 import errors
@@ -75,3 +76,12 @@ def test_any_text_can_be_printed_in_any_encoding(tmp_path):
 
 def test_long_reasons_are_cut():
     assert len(raised(OSError("what " * 1000)).message) < 300
+
+
+def test_any_error_from_within_a_decoder_is_the_files_fault():
+    import av
+
+    with pytest.raises(MediaError, match="cannot be read"), guard("a clip.mp4"):
+        av.AudioFrame.from_ndarray(np.zeros((1, 3, 4), np.float32), format="nonsense")
+    with pytest.raises(InternalError), guard("a clip.mp4"):
+        raise ValueError("nonsense")

@@ -256,3 +256,13 @@ def test_sound_far_from_every_picture_means_nothing(tmp_path):
     wave = media.read_audio(path, 16_000)
     assert len(wave) == pytest.approx(32_000, abs=2_000)
     assert clicks(wave) == pytest.approx([1.0], abs=0.06)
+
+
+def test_sound_may_change_its_kind_on_the_way(tmp_path):
+    """As where a broadcast goes from stereo to mono, here at 48 and 44.1 kHz."""
+    flash_and_click(tmp_path / "a.mp4", "libx264", "aac", seconds=2.0)
+    for name, options in (("one", ("-ac", 2, "-ar", 48_000)), ("two", ("-ac", 1, "-ar", 44_100))):
+        ffmpeg("-i", tmp_path / "a.mp4", "-c:v", "mpeg2video", "-c:a", "mp2", *options, tmp_path / f"{name}.ts")
+    path = tmp_path / "joined.ts"
+    path.write_bytes((tmp_path / "one.ts").read_bytes() + (tmp_path / "two.ts").read_bytes())
+    np.testing.assert_allclose(clicks(media.read_audio(path, 16_000)), flashes(path), atol=0.06)

@@ -3,6 +3,7 @@
 `guard` is the one place that decides what counts as an error of an input.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,9 +113,19 @@ def explain(error: Exception, source: Path | str) -> LipSoundError:
         return MediaError(f"{source} needs more memory than there is", "close other programs, or cut it into pieces")
     if isinstance(error, PermissionError):
         return MediaError(f"{source} may not be read ({reason})", "change its permissions, or copy it elsewhere")
-    if isinstance(error, OSError | EOFError | UnicodeError) or type(error).__module__.split(".")[0] in _DECODERS:
+    if isinstance(error, OSError | EOFError | UnicodeError) or _is_decoders(error):
         return MediaError(f"{source} cannot be read ({reason})", "it may be damaged; try another copy")
     return InternalError(f"{source}: internal error ({type(error).__name__}: {reason})", REPORT)
+
+
+def _is_decoders(error: Exception) -> bool:
+    """Find out whether a package that decodes files raised an error: one of its own, or any from within it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    # Compiled modules have a file name relative to where packages are installed, and no module name.
+    module = trace.tb_frame.f_globals.get("__name__") or trace.tb_frame.f_code.co_filename if trace else ""
+    return any(re.split(r"[./]", name)[0] in _DECODERS for name in (type(error).__module__, module))
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -115,15 +115,16 @@ def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[in
         clock = Clock(offsets=pictures.offsets)
         run: list[Samples] = []
         position, expected = 0, None
-        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-        resampler = _resampler(sample_rate, layout)
+        kind = None
+        resampler = _resampler(sample_rate, "mono")
         for frame in decoded(container, stream):
             clock.period = frame.samples / frame.sample_rate
             time = clock.place(start if expected is None and _astray(frame.time, pictures) else frame.time)
-            if expected is None or abs(time - expected) > MAX_JITTER:
+            before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+            if expected is None or before != kind or abs(time - expected) > MAX_JITTER:
                 if run:
                     yield position, np.concatenate(run + _resampled(resampler, None))
-                run, resampler = [], _resampler(sample_rate, layout)
+                run, resampler = [], _resampler(sample_rate, "mono" if frame.layout.nb_channels == 1 else "stereo")
                 position = round((time - start) * sample_rate)
                 expected = time
             expected += frame.samples / frame.sample_rate
