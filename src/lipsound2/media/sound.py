@@ -115,7 +115,7 @@ def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[in
         clock = Clock(offsets=pictures.offsets)
         run: list[Samples] = []
         position, expected = 0, None
-        kind = None
+        kind: tuple[str, str, int] | None = None
         resampler = _resampler(sample_rate, "mono")
         for frame in decoded(container, stream):
             clock.period = frame.samples / frame.sample_rate
