@@ -31,8 +31,6 @@ from lipsound2 import faces, media
 from lipsound2.config import CONFIG_NAME, ModelConfig, paper, read_config
 from lipsound2.errors import LipSoundError
 from lipsound2.model import LipSound2
-from lipsound2.model.lipsound import standardize
-from lipsound2.model.masks import length_mask
 from lipsound2.packs import Pack, find_pack
 from lipsound2.pipeline import Pipeline
 from lipsound2.recognizer.config import jasper_10x5dr, jasper_small
@@ -172,26 +170,24 @@ def _faces(video: Path, clip: float) -> Stage:
 def _model(config: ModelConfig, load: Callable[[], LipSound2], clip: float) -> list[Stage]:
     frames = round(clip * config.video.fps)
     mels = config.audio.mel_frames(frames, config.video.fps)
-    steps = -(-mels // config.decoder.frames_per_step)
     lengths = torch.tensor([frames])
 
     def encoder() -> Run:
         model, video = load(), _video(config, 1, frames)
-        return lambda: _discard(model.encoder(standardize(video, lengths), lengths))
+        return lambda: _discard(model.encode(video, lengths))
 
     def decoder() -> Run:
         model, video = load(), _video(config, 1, frames)
-        mask = length_mask(lengths, frames)
-        memory = model.decoder.prepare(model.encoder(standardize(video, lengths), lengths), mask)
-        return lambda: _discard(model.decoder(memory, steps, None, None))
+        memory = model.encode(video, lengths)
+        return lambda: _discard(model.decode(memory))
 
     def postnet() -> Run:
         model, mel = load(), torch.randn(1, config.audio.n_mels, mels)
-        return lambda: _discard(model.postnet(mel, torch.ones(1, 1, mels)))
+        return lambda: _discard(model.polish(mel, torch.tensor([mels])))
 
     return [
         Stage("encoder", encoder, clip, frames, "frames"),
-        Stage("attention and decoder", decoder, clip, steps, "steps"),
+        Stage("attention and decoder", decoder, clip, mels, "mel frames"),
         Stage("postnet", postnet, clip, mels, "mel frames"),
     ]
 

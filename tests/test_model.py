@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -6,17 +7,22 @@ import pytest
 import torch
 
 from lipsound2.config import (
-    DecoderConfig,
+    AttentionDecoderConfig,
     EncoderConfig,
+    FrameDecoderConfig,
     ModelConfig,
     PostnetConfig,
     VideoConfig,
+    audio_22k,
+    from_dict,
     paper,
     small,
+    to_json,
 )
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.model.attention import LocationAwareAttention
+from lipsound2.model.memory import Decoder, Memory
 from lipsound2.model.windows import Window, cross_fade, generate, window_starts
 
 
@@ -24,7 +30,7 @@ def tiny(frames_per_step: int = 4, prenet_dim: int = 8) -> ModelConfig:
     return ModelConfig(
         video=VideoConfig(size=16, channels=1, window=(40, 72, 80)),
         encoder=EncoderConfig((4, 8), ((3, 3), (3, 3)), (2, 1), (2, 2), lstm_dim=8),
-        decoder=DecoderConfig(8, 4, 5, prenet_dim, 0.5, 16, 0.1, frames_per_step),
+        decoder=AttentionDecoderConfig(8, 4, 5, prenet_dim, 0.5, 16, 0.1, frames_per_step),
         postnet=PostnetConfig(3, 8, 5, 0.1),
         window=30,
         overlap=10,
@@ -110,11 +116,12 @@ def test_scheduled_sampling_mixes_truth_and_own_output():
 
 def test_decoder_steps_by_hand_equal_forward():
     model = make(tiny())
-    memory = model.decoder.prepare(torch.randn(2, 6, 16), torch.ones(2, 6, dtype=torch.bool))
-    frames, alignment = model.decoder(memory, 6)
-    state, previous = model.decoder.initial_state(memory), torch.zeros(2, 80)
+    memory = Memory(torch.randn(2, 6, 16), torch.tensor([6, 6]))
+    frames, alignment = model.decoder(memory, 24)
+    sought = model.decoder.attention.prepare(memory.values, memory.mask())
+    state, previous = model.decoder.initial_state(sought), torch.zeros(2, 80)
     for step in range(6):
-        out, state = model.decoder.step(previous, memory, state)
+        out, state = model.decoder.step(model.decoder.prenet(previous), sought, state)
         previous = out[..., -1]
         torch.testing.assert_close(out, frames[..., 4 * step : 4 * step + 4])
         torch.testing.assert_close(state.weights, alignment[:, step])
@@ -126,7 +133,7 @@ def test_attention_against_plain_loops():
     query, memory = torch.randn(1, 5), torch.randn(1, 7, 6)
     previous, cumulative = torch.rand(1, 7), torch.rand(1, 7)
     mask = torch.tensor([[True] * 6 + [False]])
-    context, weights = attention(query, memory, attention.keys(memory), mask, previous, cumulative)
+    context, weights = attention(query, attention.prepare(memory, mask), previous, cumulative)
     kernel = attention.location_conv.weight.detach().numpy()
     history = np.pad(np.stack([previous[0], cumulative[0]]), ((0, 0), (1, 1)))
     energies = []
@@ -145,8 +152,9 @@ def test_attention_against_plain_loops():
     torch.testing.assert_close(context[0], (expected[:, None] * memory[0, :6]).sum(0), atol=1e-5, rtol=1e-4)
 
 
-def test_every_parameter_gets_a_gradient():
-    model = make(tiny()).train()
+@pytest.mark.parametrize("kind", ["attention", "frame"])
+def test_every_parameter_gets_a_gradient(kind):
+    model = make(tiny() if kind == "attention" else synchronous()).train()
     target = torch.randn(2, 80, 24)
     predicted = model(torch.cat([clip(6, 1), clip(6, 2)]), torch.tensor([6, 6]), target)
     (predicted.before.square().mean() + predicted.after.square().mean()).backward()
@@ -249,3 +257,91 @@ def test_config_refuses_what_cannot_be():
         replace(tiny(), overlap=30)
     with pytest.raises(ValueError, match="nothing of the picture"):
         LipSound2(replace(tiny(), video=VideoConfig(size=4, channels=1)))
+
+
+def synchronous(**sizes: int) -> ModelConfig:
+    return replace(tiny(), decoder=FrameDecoderConfig(**{"layers": 2, "dim": 8, "width": 5} | sizes))
+
+
+def test_a_frame_synchronous_decoder_needs_no_attention():
+    model = make(synchronous())
+    assert isinstance(model.decoder, Decoder)
+    predicted = model(clip(7), torch.tensor([7]))
+    assert predicted.after.shape == (1, 80, 28)
+    assert predicted.alignment is None
+    spoken = generate(model, clip(50)[0].transpose(0, 1), 50)
+    assert spoken.mel.shape == (80, 200)
+    assert [window.alignment for window in spoken.windows] == [None] * len(spoken.windows)
+
+
+def test_a_frame_synchronous_decoder_hears_no_reference_and_no_padding():
+    model = make(synchronous())
+    lengths = torch.tensor([5, 9])
+    padded = torch.full((2, 1, 9, 16, 16), 255, dtype=torch.uint8)
+    padded[0, :, :5], padded[1] = clip(5)[0], clip(9)[0]
+    together = model(padded, lengths)
+    torch.testing.assert_close(together.after[0, :, :20], model(clip(5), lengths[:1]).after[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(padded, lengths, torch.randn(2, 80, 36)).after, together.after)
+
+
+def test_each_frame_of_a_frame_synchronous_decoder_sees_its_surroundings_only():
+    decoder = make(synchronous(layers=1, width=3)).decoder
+    values = torch.randn(1, 20, 16)
+    changed = values.clone()
+    changed[:, 10] += 1
+    lengths = torch.tensor([20])
+    plain, moved = (decoder(Memory(memory, lengths), 80).mel for memory in (values, changed))
+    touched = (plain - moved).abs().amax(dim=(0, 1)) > 1e-6
+    assert touched.nonzero().flatten().tolist() == list(range(36, 48))
+
+
+def test_a_frame_synchronous_decoder_wants_whole_frames():
+    with pytest.raises(ConfigError, match="whole mel frames"):
+        LipSound2(replace(synchronous(), audio=audio_22k()))
+
+
+@pytest.mark.parametrize("config", [tiny(), synchronous()])
+def test_the_seams_put_together_are_the_model(config):
+    model = make(config)
+    video, lengths = torch.cat([clip(6, 1), clip(6, 2)]), torch.tensor([6, 4])
+    memory = model.encode(video, lengths)
+    decoded = model.decode(memory)
+    whole = model(video, lengths)
+    torch.testing.assert_close(model.denormalize(model.polish(decoded.mel, model.mel_lengths(lengths))), whole.after)
+    torch.testing.assert_close(model.denormalize(decoded.mel), whole.before)
+    assert memory.values.shape == (2, 6, 16)
+    assert not memory.values[1, 4:].any()
+
+
+def test_a_condition_changes_what_is_said_and_nothing_else_may_take_one():
+    plain, model = make(tiny()), make(replace(tiny(), condition_dim=3))
+    model.load_state_dict(plain.state_dict(), strict=False)
+    lengths = torch.tensor([6])
+    first, second = (model(clip(6), lengths, condition=torch.full((1, 3), value)).after for value in (0.0, 1.0))
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(first, plain(clip(6), lengths).after, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="condition"):
+        model(clip(6), lengths)
+    with pytest.raises(ValueError, match="condition"):
+        plain(clip(6), lengths, condition=torch.zeros(1, 3))
+
+
+def test_teacher_forcing_at_once_equals_step_by_step():
+    """With its own output fed nowhere, the prenet runs on all reference frames at once."""
+    model = make(tiny(2))
+    target, lengths = torch.randn(1, 80, 36), torch.tensor([9])
+    at_once = model(clip(9), lengths, target).before
+    last = torch.zeros(1, 18, dtype=torch.bool)
+    last[:, -1] = True
+    torch.testing.assert_close(model(clip(9), lengths, target, last).before, at_once, atol=1e-5, rtol=1e-5)
+
+
+def test_the_kind_of_decoder_is_read_from_a_file_and_old_files_mean_attention():
+    old = {"attention_dim": 8, "frames_per_step": 2}
+    assert from_dict({"decoder": old}, ModelConfig).decoder == AttentionDecoderConfig(8, frames_per_step=2)
+    for config in (tiny(), synchronous()):
+        assert from_dict(json.loads(to_json(config)), ModelConfig) == config
+    with pytest.raises(ConfigError, match="unknown kind"):
+        from_dict({"decoder": {"kind": "oracle"}}, ModelConfig)
+    with pytest.raises(ConfigError, match="attention_dim"):
+        from_dict({"decoder": {"kind": "frame", "attention_dim": 8}}, ModelConfig)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cattrs
 
@@ -134,8 +134,8 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """Size the attention and the decoder.
+class AttentionDecoderConfig:
+    """Size the paper's decoder: location-aware attention and one LSTM.
 
     `frames_per_step` is the r of the literature (1 in the paper); a `prenet_dim` of 0 feeds the
     previous frame as it is.
@@ -149,6 +149,35 @@ class DecoderConfig:
     lstm_dim: int = 1024
     dropout: float = 0.1
     frames_per_step: int = 1
+    kind: Literal["attention"] = "attention"
+
+    def __post_init__(self) -> None:
+        in_range(self, 1, inf, "attention_dim", "location_filters", "location_width", "lstm_dim", "frames_per_step")
+        in_range(self, 0, inf, "prenet_dim")
+        in_range(self, 0, 1, "prenet_dropout", "dropout")
+        if self.location_width % 2 == 0:
+            raise ConfigError(f"location_width must be odd, got {self.location_width}")
+
+
+@dataclass(frozen=True)
+class FrameDecoderConfig:
+    """Size a decoder without attention or recurrence: `layers` convolutions of `width` video frames over the memory."""
+
+    layers: int = 4
+    dim: int = 256
+    width: int = 15
+    dropout: float = 0.1
+    kind: Literal["frame"] = "frame"
+
+    def __post_init__(self) -> None:
+        in_range(self, 1, inf, "layers", "dim", "width")
+        in_range(self, 0, 1, "dropout")
+        if self.width % 2 == 0:
+            raise ConfigError(f"the decoder's width must be odd, got {self.width}")
+
+
+DecoderConfig = AttentionDecoderConfig | FrameDecoderConfig
+"""Which decoder and how large; told apart by `kind`, which old files do not name: theirs is `attention`."""
 
 
 @dataclass(frozen=True)
@@ -201,19 +230,22 @@ class AugmentConfig:
 class ModelConfig:
     """Describe a whole LipSound2 model: video window in, log-mel out.
 
-    `window` and `overlap`, in video frames, say how a longer video is cut for it.
+    `window` and `overlap`, in video frames, say how a longer video is cut for it. `condition_dim` is the size of a
+    vector a clip, such as a speaker embedding, that is added to the memory; 0 takes none.
     """
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    decoder: DecoderConfig = field(default_factory=AttentionDecoderConfig)
     postnet: PostnetConfig = field(default_factory=PostnetConfig)
     window: int = 250
     overlap: int = 50
+    condition_dim: int = 0
 
     def __post_init__(self) -> None:
         in_range(self, 1, inf, "window")
+        in_range(self, 0, inf, "condition_dim")
         if not 0 <= self.overlap < self.window:
             raise ConfigError(f"an overlap of 0..{self.window - 1} frames was expected, got {self.overlap}")
 
@@ -314,7 +346,7 @@ def small() -> ModelConfig:
             pools=(2, 2, 2, 2),
             lstm_dropout=0.2,
         ),
-        decoder=DecoderConfig(prenet_dim=128, lstm_dim=512, frames_per_step=4),
+        decoder=AttentionDecoderConfig(prenet_dim=128, lstm_dim=512, frames_per_step=4),
         postnet=PostnetConfig(channels=256, dropout=0.3),
         window=75,
         overlap=25,
@@ -329,12 +361,24 @@ def to_json(config: Any) -> str:
 def from_dict(data: Any, kind: type[T], where: str = "config") -> T:
     """Build the config dataclass `kind` from plain data; an unknown or missing key is a `ConfigError`."""
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    converter.register_structure_hook(
+        DecoderConfig,
+        lambda value, _: converter.structure(value, _decoder_kind(value)),
+    )
     try:
         return converter.structure(data, kind)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error.message}", error.hint) from error
     except (cattrs.BaseValidationError, cattrs.ForbiddenExtraKeysError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(f"{where} is not a valid {kind.__name__}: {error}") from error
+
+
+def _decoder_kind(data: Any) -> type[AttentionDecoderConfig] | type[FrameDecoderConfig]:
+    kinds = {"attention": AttentionDecoderConfig, "frame": FrameDecoderConfig}
+    kind = data.get("kind", "attention") if isinstance(data, dict) else data
+    if kind not in kinds:
+        raise ConfigError(f"unknown kind of decoder {kind!r}", f"one of {', '.join(kinds)}")
+    return kinds[kind]
 
 
 def read_config(path: Path, kind: type[T]) -> T:

@@ -58,11 +58,9 @@ def _figures(speech: Speech) -> dict[str, Figure]:
     if true is not None:
         mels = {"true": log_mel(torch.from_numpy(true)[None], speech.audio)[0].numpy(), **mels}
         waves = {"true": true, **waves}
-    return {
-        "mel": plots.mels(mels),
-        "alignment": plots.alignment(speech.alignment),
-        "waveform": plots.waveforms(waves, speech.sample_rate),
-    }
+    alignment = speech.alignment
+    figures = {} if alignment is None else {"alignment": plots.alignment(alignment)}
+    return {"mel": plots.mels(mels), **figures, "waveform": plots.waveforms(waves, speech.sample_rate)}
 
 
 def _save(figures: dict[str, Figure], output: Path, name: str, source: Path, force: bool) -> list[Path]:

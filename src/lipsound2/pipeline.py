@@ -94,17 +94,28 @@ class Speech:
         return len(self.wave) / self.sample_rate
 
     @property
-    def alignment(self) -> Float32[np.ndarray, "steps time"]:
-        """Attention of each decoder step over the video's frames; of overlapping windows the later counts."""
-        steps, times = self.windows[0].alignment.shape
+    def alignment(self) -> Float32[np.ndarray, "steps time"] | None:
+        """Attention of each decoder step over the video's frames; of overlapping windows the later counts.
+
+        None if the pack's decoder has no attention.
+        """
+        alignments = self._alignments()
+        if not alignments:
+            return None
+        steps, times = alignments[0][1].shape
         per_frame = steps / times
         total = round(self.seconds * self.fps)
         joined = np.zeros((round(total * per_frame), total), np.float32)
-        for start, _, weights in self.windows:
+        for start, weights in alignments:
             first = round(start * per_frame)
             joined[first : first + len(weights)] = 0
-            joined[first : first + len(weights), start : start + weights.shape[1]] = weights.cpu().numpy()
+            joined[first : first + len(weights), start : start + weights.shape[1]] = weights
         return joined
+
+    def _alignments(self) -> list[tuple[int, Float32[np.ndarray, "steps time"]]]:
+        return [
+            (window.start, window.alignment.cpu().numpy()) for window in self.windows if window.alignment is not None
+        ]
 
     def read(self, recognizer: Recognizer) -> "Speech":
         """Give the same speech with its words."""
@@ -149,9 +160,8 @@ class Speech:
 
     def picture(self) -> Image.Image:
         """Draw the mel, its words if it was read, and the attention."""
-        alignments = [(window.start, window.alignment.cpu().numpy()) for window in self.windows]
         words = self.transcript.words if self.transcript else ()
-        return picture.draw(self.mel, alignments, self.audio, self.fps, self.source.name, words)
+        return picture.draw(self.mel, self._alignments(), self.audio, self.fps, self.source.name, words)
 
     def _written(self, transcript: Transcript, suffix: str) -> str:
         match suffix:

@@ -1,5 +1,7 @@
 """Decoder state and memory -> context: location-aware attention (Chorowski et al. 2015)."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -28,21 +30,42 @@ class LocationAwareAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         self.energy = nn.Linear(dim, 1, bias=False)
 
-    def keys(self, memory: Float[Tensor, "batch time memory_dim"]) -> Float[Tensor, "batch time dim"]:
-        """Project the memory once for all decoder steps."""
-        return self.memory(memory)
+    def prepare(self, memory: Float[Tensor, "batch time memory_dim"], mask: Bool[Tensor, "batch time"]) -> "Sought":
+        """Compute once what every decoder step needs.
+
+        The convolution over the previous weights and the projection of its filters are both linear, so that one
+        convolution does the work of two.
+        """
+        penalty = torch.zeros_like(memory[..., 0]).masked_fill(~mask, -torch.inf)
+        kernel = torch.einsum("df,fcw->dcw", self.location.weight, self.location_conv.weight)
+        return Sought(memory, self.memory(memory) + self.bias, penalty, kernel)
 
     def forward(
         self,
         query: Float[Tensor, "batch query_dim"],
-        memory: Float[Tensor, "batch time memory_dim"],
-        keys: Float[Tensor, "batch time dim"],
-        mask: Bool[Tensor, "batch time"],
+        sought: "Sought",
         previous: Float[Tensor, "batch time"],
         cumulative: Float[Tensor, "batch time"],
     ) -> tuple[Float[Tensor, "batch memory_dim"], Float[Tensor, "batch time"]]:
-        """Give the context vector and the weights over memory steps, which sum to 1."""
-        location = self.location_conv(torch.stack([previous, cumulative], dim=1)).transpose(1, 2)
-        energy = self.energy(torch.tanh(self.query(query)[:, None] + keys + self.location(location) + self.bias))
-        weights = energy.squeeze(-1).masked_fill(~mask, -torch.inf).softmax(dim=-1)
-        return torch.bmm(weights[:, None], memory)[:, 0], weights
+        """Return the context vector and the weights over memory steps, which sum to 1."""
+        history = torch.stack([previous, cumulative], dim=1)
+        location = nn.functional.conv1d(history, sought.kernel, padding=sought.kernel.shape[-1] // 2).transpose(1, 2)
+        energy = self.energy(torch.tanh(self.query(query)[:, None] + sought.keys + location)).squeeze(-1)
+        weights = (energy + sought.penalty).softmax(dim=-1)
+        return torch.bmm(weights[:, None], sought.values)[:, 0], weights
+
+
+class Sought(NamedTuple):
+    """A memory as attention looks at it.
+
+    Attributes:
+        values: The memory.
+        keys: Its projection, with the bias.
+        penalty: Added to the energies: 0, and minus infinity where there is padding.
+        kernel: Convolution over previous and cumulative weights.
+    """
+
+    values: Float[Tensor, "batch time memory_dim"]
+    keys: Float[Tensor, "batch time dim"]
+    penalty: Float[Tensor, "batch time"]
+    kernel: Float[Tensor, "dim 2 width"]

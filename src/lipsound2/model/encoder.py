@@ -1,12 +1,11 @@
 """Silent video -> memory: 3D-CNN blocks and bidirectional LSTM layers (Qu et al. 2024, section III)."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lipsound2.config import EncoderConfig
 from lipsound2.model.masks import length_mask
 
 
@@ -51,42 +50,28 @@ class Encoder(nn.Module):
     """Turn video into one memory vector a video frame.
 
     Args:
+        config: Sizes.
         inputs: Channels of the video, 1 (grey) or 3 (colour).
-        size: Height and width of the video.
-        channels, kernels, strides, pools: One entry a block, see `EncoderConfig`.
-        dropout: Of the blocks.
-        lstm_dim: Units a direction.
-        lstm_layers: Bidirectional layers.
-        lstm_dropout: Before each of them.
+        size: Height and width of the video in pixels.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        size: int,
-        channels: Sequence[int],
-        kernels: Sequence[tuple[int, int]],
-        strides: Sequence[int],
-        pools: Sequence[int],
-        dropout: float,
-        lstm_dim: int,
-        lstm_layers: int,
-        lstm_dropout: float,
-    ) -> None:
+    def __init__(self, config: EncoderConfig, inputs: int, size: int) -> None:
         super().__init__()
+        channels, strides, pools = config.channels, config.strides, config.pools
         widths = [inputs, *channels]
         self.blocks = nn.ModuleList(
-            ConvBlock(widths[i], widths[i + 1], kernels[i], strides[i], pools[i], dropout) for i in range(len(channels))
+            ConvBlock(widths[i], widths[i + 1], config.kernels[i], strides[i], pools[i], config.dropout)
+            for i in range(len(channels))
         )
         for stride, pool in zip(strides, pools, strict=True):
             size = -(-size // stride) // pool
         if size < 1:
             raise ValueError("the encoder's strides and pools leave nothing of the picture")
-        self.dim = 2 * lstm_dim
-        self.dropout = nn.Dropout(lstm_dropout)
+        self.dim = 2 * config.lstm_dim
+        self.dropout = nn.Dropout(config.lstm_dropout)
         self.lstms = nn.ModuleList(
-            nn.LSTM(channels[-1] * size * size if i == 0 else self.dim, lstm_dim, batch_first=True, bidirectional=True)
-            for i in range(lstm_layers)
+            nn.LSTM(inputs, config.lstm_dim, batch_first=True, bidirectional=True)
+            for inputs in [channels[-1] * size * size, *[self.dim] * (config.lstm_layers - 1)]
         )
 
     def forward(

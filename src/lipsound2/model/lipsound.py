@@ -6,11 +6,15 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from lipsound2.config import ModelConfig
-from lipsound2.model.decoder import Decoder
+from lipsound2.config import AttentionDecoderConfig, ModelConfig
+from lipsound2.errors import ConfigError
+from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.model.encoder import Encoder
+from lipsound2.model.frame_decoder import FrameDecoder
 from lipsound2.model.masks import length_mask
+from lipsound2.model.memory import Decoded, Memory
 from lipsound2.model.postnet import Postnet
+from lipsound2.model.preprocess import standardize
 
 
 class Prediction(NamedTuple):
@@ -20,13 +24,13 @@ class Prediction(NamedTuple):
         before: Mel as the decoder gives it.
         after: Mel after the postnet, the result.
         lengths: Frames of each clip; the rest is padding.
-        alignment: Attention of each decoder step over the video frames.
+        alignment: Attention of each decoder step over the video frames; None of a decoder without attention.
     """
 
     before: Float[Tensor, "batch mels frames"]
     after: Float[Tensor, "batch mels frames"]
     lengths: Int[Tensor, " batch"]
-    alignment: Float[Tensor, "batch steps time"]
+    alignment: Float[Tensor, "batch steps time"] | None
 
 
 class LipSound2(nn.Module):
@@ -42,33 +46,12 @@ class LipSound2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        video, encoder, decoder, postnet = config.video, config.encoder, config.decoder, config.postnet
         mels = config.audio.n_mels
-        self.encoder = Encoder(
-            video.channels,
-            video.size,
-            encoder.channels,
-            encoder.kernels,
-            encoder.strides,
-            encoder.pools,
-            encoder.dropout,
-            encoder.lstm_dim,
-            encoder.lstm_layers,
-            encoder.lstm_dropout,
-        )
-        self.decoder = Decoder(
-            mels,
-            decoder.frames_per_step,
-            self.encoder.dim,
-            decoder.lstm_dim,
-            decoder.attention_dim,
-            decoder.location_filters,
-            decoder.location_width,
-            decoder.prenet_dim,
-            decoder.prenet_dropout,
-            decoder.dropout,
-        )
-        self.postnet = Postnet(mels, postnet.layers, postnet.channels, postnet.width, postnet.dropout)
+        self.encoder = Encoder(config.encoder, config.video.channels, config.video.size)
+        self.decoder = make_decoder(config, self.encoder.dim)
+        self.postnet = Postnet(config.postnet, mels)
+        if config.condition_dim:
+            self.condition = nn.Linear(config.condition_dim, self.encoder.dim, bias=False)
         self.register_buffer("mel_mean", torch.zeros(mels, 1))
         self.register_buffer("mel_std", torch.ones(mels, 1))
 
@@ -86,49 +69,78 @@ class LipSound2(nn.Module):
         rate = self.config.audio.frames_per_video_frame(self.config.video.fps)
         return video_lengths * rate.numerator // rate.denominator
 
+    def encode(
+        self,
+        video: UInt8[Tensor, "batch channels time height width"],
+        lengths: Int[Tensor, " batch"],
+        condition: Float[Tensor, "batch condition_dim"] | None = None,
+    ) -> Memory:
+        """Encode video.
+
+        Args:
+            video: Pixels 0..255; frames past a clip's length are ignored.
+            lengths: Video frames of each clip.
+            condition: A vector a clip, such as a speaker embedding, if the model takes one.
+
+        Raises:
+            ValueError: A condition is missing, or given to a model that takes none.
+        """
+        if (condition is not None) != bool(self.config.condition_dim):
+            raise ValueError(f"a condition of size {self.config.condition_dim} was expected, 0 meaning none")
+        values = self.encoder(standardize(video, lengths), lengths)
+        if condition is not None:
+            mask = length_mask(lengths, values.shape[1])[..., None].to(values.dtype)
+            values = values + self.condition(condition)[:, None] * mask
+        return Memory(values, lengths)
+
+    def decode(
+        self,
+        memory: Memory,
+        target: Float[Tensor, "batch mels frames"] | None = None,
+        own: Bool[Tensor, "batch most_steps"] | None = None,
+    ) -> Decoded:
+        """Decode a memory into normalised mel; `target` is log-mel, both arguments as in `Decoder`."""
+        frames = int(self.mel_lengths(memory.lengths).max())
+        return self.decoder(memory, frames, None if target is None else self.normalize(target), own)
+
+    def polish(
+        self, mel: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch mels frames"]:
+        """Add what the postnet finds missing in normalised mel; `lengths` are those of the mels."""
+        return mel + self.postnet(mel, length_mask(lengths, mel.shape[-1])[:, None].to(mel.dtype))
+
     def forward(
         self,
         video: UInt8[Tensor, "batch channels time height width"],
         lengths: Int[Tensor, " batch"],
         target: Float[Tensor, "batch mels frames"] | None = None,
         own: Bool[Tensor, "batch most_steps"] | None = None,
+        condition: Float[Tensor, "batch condition_dim"] | None = None,
     ) -> Prediction:
-        """Predict the mel of each clip; `target` and `own` as in `Decoder.forward`, `target` in log-mel.
-
-        Args:
-            video: Pixels 0..255; frames past a clip's length are ignored.
-            lengths: Video frames of each clip.
-            target: True log-mel, for teacher forcing.
-            own: Steps that are fed the decoder's own output nevertheless.
-        """
-        memory = self.decoder.prepare(
-            self.encoder(standardize(video, lengths), lengths), length_mask(lengths, video.shape[2])
-        )
+        """Predict the mel of each clip; arguments as in `encode` and `decode`."""
+        decoded = self.decode(self.encode(video, lengths, condition), target, own)
         mel_lengths = self.mel_lengths(lengths)
-        frames = int(mel_lengths.max())
-        steps = -(-frames // self.config.decoder.frames_per_step)
-        if target is not None:
-            target = self.normalize(target)
-            missing = steps * self.config.decoder.frames_per_step - target.shape[-1]
-            target = nn.functional.pad(target, (0, max(missing, 0)))
-        before, alignment = self.decoder(memory, steps, target, own)
-        before = before[..., :frames]
-        mask = length_mask(mel_lengths, frames)[:, None].to(before.dtype)
-        after = before + self.postnet(before, mask)
-        return Prediction(self._denormalize(before), self._denormalize(after), mel_lengths, alignment)
+        after = self.polish(decoded.mel, mel_lengths)
+        return Prediction(self.denormalize(decoded.mel), self.denormalize(after), mel_lengths, decoded.alignment)
 
-    def _denormalize(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch mels frames"]:
+    def denormalize(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch mels frames"]:
+        """Scale normalised mel back to log-mel."""
         return mel * self.mel_std + self.mel_mean
 
 
-def standardize(
-    video: UInt8[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch channels time height width"]:
-    """Scale each clip's pixels to zero mean and unit variance, so that light and camera matter less."""
-    mask = length_mask(lengths, video.shape[2])[:, None, :, None, None].float()
-    pixels = video.float() * mask
-    count = lengths[:, None, None, None, None].float() * video[0, :, 0].numel()
-    mean = pixels.sum(dim=(1, 2, 3, 4), keepdim=True) / count
-    centred = (pixels - mean) * mask
-    std = (centred.square().sum(dim=(1, 2, 3, 4), keepdim=True) / count).sqrt()
-    return centred / std.clamp(min=1.0)
+def make_decoder(config: ModelConfig, memory_dim: int) -> AttentionDecoder | FrameDecoder:
+    """Build the decoder that a configuration asks for.
+
+    Raises:
+        ConfigError: A video frame does not last a whole number of mel frames, which a `FrameDecoder` needs.
+    """
+    mels = config.audio.n_mels
+    if isinstance(config.decoder, AttentionDecoderConfig):
+        return AttentionDecoder(config.decoder, mels, memory_dim)
+    rate = config.audio.frames_per_video_frame(config.video.fps)
+    if rate.denominator != 1:
+        raise ConfigError(
+            f"a decoder of kind 'frame' needs whole mel frames a video frame, these are {float(rate):.3f}",
+            "choose hop_length and sample_rate that fit, or the kind 'attention'",
+        )
+    return FrameDecoder(config.decoder, mels, memory_dim, rate.numerator)

@@ -4,26 +4,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lipsound2.config import PostnetConfig
+
 
 class Postnet(nn.Module):
     """Predict a residual over the decoder's frames.
 
     Args:
+        config: Sizes; each convolution has batch normalisation, all but the last end in tanh.
         mels: Mel bins in and out.
-        layers: Convolutions, each with batch normalisation; all but the last end in tanh.
-        channels: Channels between them.
-        width: Their width in frames, odd.
-        dropout: After each.
     """
 
-    def __init__(self, mels: int, layers: int, channels: int, width: int, dropout: float) -> None:
+    def __init__(self, config: PostnetConfig, mels: int) -> None:
         super().__init__()
-        widths = [mels, *[channels] * (layers - 1), mels]
+        layers, width = config.layers, config.width
+        widths = [mels, *[config.channels] * (layers - 1), mels]
         self.convs = nn.ModuleList(
             nn.Conv1d(widths[i], widths[i + 1], width, padding=width // 2, bias=False) for i in range(layers)
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for channels in widths[1:])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self, mel: Float[Tensor, "batch mels frames"], mask: Float[Tensor, "batch 1 frames"]

@@ -17,12 +17,12 @@ class Window(NamedTuple):
     Attributes:
         start: First video frame.
         mel: Log-mel after the postnet.
-        alignment: Attention of each decoder step over the window's frames.
+        alignment: Attention of each decoder step over the window's frames, if the decoder has attention.
     """
 
     start: int
     mel: Float[Tensor, "mels frames"]
-    alignment: Float[Tensor, "steps time"]
+    alignment: Float[Tensor, "steps time"] | None
 
 
 class Generation(NamedTuple):
@@ -53,7 +53,8 @@ def generate(model: LipSound2, views: Iterable[UInt8[Tensor, "channels size size
     windows, befores = [], []
     for start, video in _windows(views, window_starts(frames, size, min(config.overlap, size - 1)), size):
         predicted = model(video[None], torch.tensor([size], device=video.device))
-        windows.append(Window(start, predicted.after[0].float(), predicted.alignment[0].float()))
+        alignment = None if predicted.alignment is None else predicted.alignment[0].float()
+        windows.append(Window(start, predicted.after[0].float(), alignment))
         befores.append(windows[-1]._replace(mel=predicted.before[0].float()))
     return Generation(cross_fade(windows, frames, config), windows, cross_fade(befores, frames, config))
 

@@ -53,16 +53,17 @@ class MelTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute MSE before and after the postnet, plus the terms that the settings ask for."""
         share = self._sampling_share(epoch)
-        steps = -(-batch.mel.shape[-1] // self.model.config.decoder.frames_per_step)
+        rate = self.model.decoder.frames_per_step
+        steps = -(-batch.mel.shape[-1] // rate)
         own = torch.rand(len(batch.keys), steps, generator=generator) < share
         predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own.to(batch.mel.device))
         before, after = (self._squared_error(mel, batch).mean() for mel in (predicted.before, predicted.after))
         parts = {"before": before, "after": after}
         weight = self.settings.guided_weight * max(0.0, 1 - epoch / max(self.settings.guided_epochs, 1e-9))
-        if weight > 0:
+        if weight > 0 and predicted.alignment is not None:
             parts["guided"] = weight * guided_attention(
                 predicted.alignment,
-                batch.mel_lengths / self.model.config.decoder.frames_per_step,
+                batch.mel_lengths / rate,
                 batch.video_lengths,
                 self.settings.guided_width,
             )
@@ -91,7 +92,8 @@ class MelTask:
                     frames = int(predicted.lengths[0])
                     mels = {"true": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
                     figures["mel"] = plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})
-                    figures["alignment"] = plots.alignment(predicted.alignment[0].float().cpu().numpy())
+                    if predicted.alignment is not None:
+                        figures["alignment"] = plots.alignment(predicted.alignment[0].float().cpu().numpy())
                     sounds["speech"] = waves[0]
         scalars = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         return Validation(scalars["error"], scalars, figures, sounds, self.val.audio.sample_rate)
@@ -99,17 +101,13 @@ class MelTask:
     def _rows(self, predicted: Prediction, batch: Batch) -> list[dict[str, float]]:
         error = self._squared_error(predicted.after, batch)
         before = self._squared_error(predicted.before, batch)
-        rate = self.model.config.decoder.frames_per_step
-        return [
-            {
-                "error": error[i].item(),
-                "error before": before[i].item(),
-                "off diagonal": off_diagonal(
-                    predicted.alignment[i, : -(-int(batch.mel_lengths[i]) // rate), : int(batch.video_lengths[i])]
-                ),
-            }
-            for i in range(len(batch.keys))
-        ]
+        rows = [{"error": error[i].item(), "error before": before[i].item()} for i in range(len(batch.keys))]
+        if predicted.alignment is not None:
+            rate = self.model.decoder.frames_per_step
+            for i, row in enumerate(rows):
+                steps, times = -(-int(batch.mel_lengths[i]) // rate), int(batch.video_lengths[i])
+                row["off diagonal"] = off_diagonal(predicted.alignment[i, :steps, :times])
+        return rows
 
     def _intelligibility(self, wave: np.ndarray, index: int) -> dict[str, float]:
         true = self.val.wave(index).numpy()

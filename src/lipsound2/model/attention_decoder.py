@@ -1,0 +1,110 @@
+"""Memory -> mel frames, step by step: one LSTM with location-aware attention (Qu et al. 2024, section III)."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lipsound2.config import AttentionDecoderConfig
+from lipsound2.model.attention import LocationAwareAttention, Sought
+from lipsound2.model.memory import Decoded, Memory
+
+
+class DecoderState(NamedTuple):
+    """All that one decoder step hands to the next."""
+
+    hidden: Float[Tensor, "batch lstm_dim"]
+    cell: Float[Tensor, "batch lstm_dim"]
+    context: Float[Tensor, "batch memory_dim"]
+    weights: Float[Tensor, "batch time"]
+    cumulative: Float[Tensor, "batch time"]
+
+
+class Prenet(nn.Module):
+    """Squeeze the previous frame through two layers with dropout, so that it cannot replace the video."""
+
+    def __init__(self, inputs: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout)
+        )
+
+    def forward(self, frame: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch dim"]:
+        """Compute the bottleneck."""
+        return self.layers(frame)
+
+
+class AttentionDecoder(nn.Module):
+    """Predict `frames_per_step` mel frames a step from the previous frame and what attention finds.
+
+    Args:
+        config: Sizes.
+        mels: Mel bins.
+        memory_dim: Size of a memory vector.
+    """
+
+    def __init__(self, config: AttentionDecoderConfig, mels: int, memory_dim: int) -> None:
+        super().__init__()
+        self.mels = mels
+        self.frames_per_step = config.frames_per_step
+        self.prenet = Prenet(mels, config.prenet_dim, config.prenet_dropout) if config.prenet_dim else nn.Identity()
+        self.lstm = nn.LSTMCell((config.prenet_dim or mels) + memory_dim, config.lstm_dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention = LocationAwareAttention(
+            config.lstm_dim, memory_dim, config.attention_dim, config.location_filters, config.location_width
+        )
+        self.linear = nn.Linear(config.lstm_dim + memory_dim, mels * config.frames_per_step)
+
+    def initial_state(self, sought: Sought) -> DecoderState:
+        """Return the state before the first step, with all attention on the first memory vector."""
+        batch, time, dim = sought.values.shape
+        hidden = sought.values.new_zeros(batch, self.lstm.hidden_size)
+        weights = sought.values.new_zeros(batch, time)
+        weights[:, 0] = 1
+        return DecoderState(hidden, hidden, sought.values.new_zeros(batch, dim), weights, weights)
+
+    def step(
+        self, previous: Float[Tensor, "batch prenet_dim"], sought: Sought, state: DecoderState
+    ) -> tuple[Float[Tensor, "batch mels frames"], DecoderState]:
+        """Predict the next frames from the last one, as the prenet gives it, and the state."""
+        inputs = torch.cat([previous, state.context], dim=-1)
+        hidden, cell = self.lstm(inputs, (state.hidden, state.cell))
+        output = self.dropout(hidden)
+        context, weights = self.attention(output, sought, state.weights, state.cumulative)
+        frames = self.linear(torch.cat([output, context], dim=-1)).unflatten(-1, (self.mels, self.frames_per_step))
+        return frames, DecoderState(hidden, cell, context, weights, state.cumulative + weights)
+
+    def forward(
+        self,
+        memory: Memory,
+        frames: int,
+        target: Float[Tensor, "batch mels target_frames"] | None = None,
+        own: Bool[Tensor, "batch most_steps"] | None = None,
+    ) -> Decoded:
+        """Decode; see `Decoder`. The length is known from the video, so that no stop token is waited for."""
+        steps = -(-frames // self.frames_per_step)
+        sought = self.attention.prepare(memory.values, memory.mask())
+        fed = None if target is None else self._fed(target, steps)
+        forced = None if fed is None else self.prenet(fed) if own is None or not own.any() else None
+        state = self.initial_state(sought)
+        previous = memory.values.new_zeros(len(memory.values), self.mels)
+        mels, alignment = [], []
+        for step in range(steps):
+            if forced is not None:
+                bottleneck = forced[:, step]
+            else:
+                if fed is not None and own is not None and step:
+                    previous = torch.where(own[:, step - 1, None], previous, fed[:, step])
+                bottleneck = self.prenet(previous)
+            predicted, state = self.step(bottleneck, sought, state)
+            previous = predicted[:, :, -1]
+            mels.append(predicted)
+            alignment.append(state.weights)
+        return Decoded(torch.cat(mels, dim=-1)[..., :frames], torch.stack(alignment, dim=1))
+
+    def _fed(self, target: Float[Tensor, "batch mels frames"], steps: int) -> Float[Tensor, "batch steps mels"]:
+        """Return what teacher forcing feeds each step: silence to the first, then the last frame of the one before."""
+        last = target[:, :, self.frames_per_step - 1 :: self.frames_per_step][..., : steps - 1]
+        missing = steps - 1 - last.shape[-1]
+        return nn.functional.pad(last, (1, missing)).transpose(1, 2)

@@ -1,0 +1,65 @@
+"""What the encoder hands to a decoder, and what a decoder hands to the postnet: the two seams of the model."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lipsound2.model.masks import length_mask
+
+
+class Memory(NamedTuple):
+    """The encoded video, one vector a video frame.
+
+    Attributes:
+        values: Memory vectors; 0 past a clip's length.
+        lengths: Video frames of each clip.
+    """
+
+    values: Float[Tensor, "batch time memory_dim"]
+    lengths: Int[Tensor, " batch"]
+
+    def mask(self) -> Bool[Tensor, "batch time"]:
+        """Return where the clips are, as opposed to their padding."""
+        return length_mask(self.lengths, self.values.shape[1])
+
+
+class Decoded(NamedTuple):
+    """What a decoder makes of a memory.
+
+    Attributes:
+        mel: Mel of zero mean and unit variance a bin.
+        alignment: Attention of each decoder step over the video frames; None of a decoder without attention.
+    """
+
+    mel: Float[Tensor, "batch mels frames"]
+    alignment: Float[Tensor, "batch steps time"] | None
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Memory -> mel; a module of torch.
+
+    Attributes:
+        frames_per_step: Mel frames that are predicted at once.
+    """
+
+    frames_per_step: int
+
+    def __call__(
+        self,
+        memory: Memory,
+        frames: int,
+        target: Float[Tensor, "batch mels frames"] | None = None,
+        own: Bool[Tensor, "batch most_steps"] | None = None,
+    ) -> Decoded:
+        """Decode.
+
+        Args:
+            memory: The encoded clips.
+            frames: Mel frames of the longest clip.
+            target: Reference mel for teacher forcing, normalised; a decoder that feeds nothing back ignores it.
+            own: Steps that are fed the decoder's own last frame despite `target` (scheduled sampling, Bengio et
+                al. 2015).
+        """
+        ...
