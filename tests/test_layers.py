@@ -9,13 +9,13 @@ import lipsound2
 
 ROOT = Path(lipsound2.__file__).parent
 LAYERS = [
-    {"errors", "__init__"},
-    {"config", "atomic", "download", "terminal", "workers"},
-    {"media", "weights", "text", "plots"},
-    {"faces", "audio", "corpora", "subtitles", "importers.torch_pickle", "importers.pickle_data"},
+    {"errors", "names", "plaintext", "foreign", "plans", "__init__"},
+    {"config", "atomic", "download", "terminal", "workers", "devices", "claims"},
+    {"media", "weights", "text", "plots", "results"},
+    {"faces", "audio", "corpora", "subtitles", "jobs", "importers.torch_pickle", "importers.pickle_data"},
     {"model", "vocoder", "recognizer", "data", "simulate", "picture"},
-    {"packs"},
-    {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking", "drawing"},
+    {"familiarity", "packs"},
+    {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking", "batch", "facts", "drawing"},
     {"reading"},
     {"cli", "web", "__main__"},
 ]

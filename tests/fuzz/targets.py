@@ -31,6 +31,8 @@ from lipsound2.training.runs import Recipe, make_fabric, pretrain, read_recipe
 from lipsound2.vocoder import GriffinLim
 
 SUMS = "SHA256SUMS"
+LISTS = (b"#EXTM3U", b"ffconcat")
+"""How files begin that name other files."""
 
 
 @cache
@@ -45,7 +47,7 @@ def speak(path: Path, output: Path, seeds: Path) -> None:
     with guard(path):
         speech = pipeline().speak(path)
         speech.save(output, "out", ("wav", "mp4"))
-    assert not path.name.startswith("playlist"), "another file than the input was spoken"
+    assert not path.read_bytes().lstrip().startswith(LISTS), "another file than the input was spoken"
 
 
 def prepare(path: Path, output: Path, seeds: Path) -> None:
