@@ -14,7 +14,7 @@ LAYERS = [
     {"media", "weights", "text", "plots", "results"},
     {"faces", "audio", "corpora", "subtitles", "jobs", "importers.torch_pickle", "importers.pickle_data"},
     {"model", "vocoder", "recognizer", "data", "simulate", "picture"},
-    {"familiarity", "packs"},
+    {"familiarity", "packs", "recognizer.choose"},
     {"pipeline", "evaluation", "training", "export", "importers", "doctor", "speaking", "batch", "facts", "drawing"},
     {"reading"},
     {"cli", "web", "__main__"},
