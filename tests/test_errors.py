@@ -85,3 +85,9 @@ def test_any_error_from_within_a_decoder_is_the_files_fault():
         av.AudioFrame.from_ndarray(np.zeros((1, 3, 4), np.float32), format="nonsense")
     with pytest.raises(InternalError), guard("a clip.mp4"):
         raise ValueError("nonsense")
+
+
+def test_every_message_is_one_line():
+    error = DataError("not an archive:\n  - method gz\n\n- method xz", "look\nagain")
+    assert (error.message, error.hint) == ("not an archive: - method gz - method xz", "look again")
+    assert "two  spaces.mp4" in DataError("two  spaces.mp4 is bad").message

@@ -9,7 +9,7 @@ from test_model import clip, make, tiny
 
 from lipsound2 import packs
 from lipsound2.config import to_json
-from lipsound2.errors import CheckpointError, ConfigError
+from lipsound2.errors import CheckpointError, ConfigError, LipSoundError
 from lipsound2.packs import PackInfo, find_pack, list_packs, write_pack
 from lipsound2.packs.pack import DEFAULT_PACK, verify, write_sums
 from lipsound2.weights import load_weights, save_weights
@@ -167,3 +167,24 @@ def test_every_installed_pack_is_whole_small_and_has_a_card():
         assert "Licence" in card
         assert "STOI" in card
     assert sum(p.stat().st_size for p in installed.rglob("*") if p.is_file()) < 80e6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": {"lstm_dim": 20_000}}, "does not fit its configuration"),
+        ({"decoder": {"lstm_dim": 10**9}}, "at most"),
+        ({"postnet": {"layers": 10**6}}, "at most 1000"),
+        ({"postnet": []}, "not a valid ModelConfig"),
+        ({"window": float("inf")}, "not a valid ModelConfig"),
+    ],
+)
+def test_sizes_that_do_not_fit_the_weights_cost_nothing(pack, change, message):
+    path = pack / "model" / "config.json"
+    config = json.loads(path.read_text())
+    for part, values in change.items():
+        config[part] = config[part] | values if isinstance(values, dict) else values
+    path.write_text(json.dumps(config))
+    write_sums(pack)
+    with pytest.raises(LipSoundError, match=message):
+        find_pack(pack).load_model()

@@ -301,3 +301,14 @@ def test_killed_at_any_moment_it_ends_the_same(mixed, tmp_path):
     subprocess.run([*command, str(killed)], check=True)
     assert kills > 0
     assert contents(killed) == contents(whole)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"key": []}, {"shard": 3}, {"shard": "../x.tar"}, {"members": {"mp4": [-1, 5]}}, {"members": [1]}, {"meta": {}}],
+)
+def test_an_index_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
+    lines = (prepared / "index.jsonl").read_text().splitlines()
+    (tmp_path / "index.jsonl").write_text("\n".join([json.dumps(json.loads(lines[0]) | change), *lines[1:]]))
+    with pytest.raises(DataError, match=r"index.jsonl is damaged"):
+        read_index(tmp_path)

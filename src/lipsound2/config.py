@@ -15,6 +15,10 @@ from lipsound2.errors import ConfigError
 T = TypeVar("T")
 Number = int | float
 CONFIG_NAME = "config.json"
+MOST_LAYERS = 1000
+"""Layers of a kind that a network may have; a configuration that asks for more is damaged or means harm."""
+MOST_UNITS = 1_000_000
+"""Units of a layer."""
 
 
 def in_range(owner: object, least: Number, most: Number, *names: str, above: bool = False) -> None:
@@ -128,6 +132,11 @@ class EncoderConfig:
     lstm_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        in_range(self, 1, MOST_LAYERS, "lstm_layers")
+        in_range(self, 1, MOST_UNITS, "lstm_dim")
+        in_range(self, 0, 1, "dropout", "lstm_dropout")
+        if not 1 <= len(self.channels) <= MOST_LAYERS:
+            raise ConfigError(f"1 to {MOST_LAYERS} blocks of the encoder were expected, got {len(self.channels)}")
         lengths = {len(self.channels), len(self.kernels), len(self.strides), len(self.pools)}
         if len(lengths) != 1:
             raise ConfigError("the encoder's channels, kernels, strides and pools must be equally many")
@@ -152,8 +161,9 @@ class AttentionDecoderConfig:
     kind: Literal["attention"] = "attention"
 
     def __post_init__(self) -> None:
-        in_range(self, 1, inf, "attention_dim", "location_filters", "location_width", "lstm_dim", "frames_per_step")
-        in_range(self, 0, inf, "prenet_dim")
+        sizes = ("attention_dim", "location_filters", "location_width", "lstm_dim", "frames_per_step")
+        in_range(self, 1, MOST_UNITS, *sizes)
+        in_range(self, 0, MOST_UNITS, "prenet_dim")
         in_range(self, 0, 1, "prenet_dropout", "dropout")
         if self.location_width % 2 == 0:
             raise ConfigError(f"location_width must be odd, got {self.location_width}")
@@ -170,7 +180,8 @@ class FrameDecoderConfig:
     kind: Literal["frame"] = "frame"
 
     def __post_init__(self) -> None:
-        in_range(self, 1, inf, "layers", "dim", "width")
+        in_range(self, 1, MOST_LAYERS, "layers")
+        in_range(self, 1, MOST_UNITS, "dim", "width")
         in_range(self, 0, 1, "dropout")
         if self.width % 2 == 0:
             raise ConfigError(f"the decoder's width must be odd, got {self.width}")
@@ -188,6 +199,13 @@ class PostnetConfig:
     channels: int = 512
     width: int = 5
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        in_range(self, 1, MOST_LAYERS, "layers")
+        in_range(self, 1, MOST_UNITS, "channels", "width")
+        in_range(self, 0, 1, "dropout")
+        if self.width % 2 == 0:
+            raise ConfigError(f"the postnet's width must be odd, got {self.width}")
 
 
 @dataclass(frozen=True)
@@ -358,6 +376,10 @@ def to_json(config: Any) -> str:
     return json.dumps(asdict(config), indent=2) + "\n"
 
 
+_UNFIT = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What reading a value as something that it is not may raise."""
+
+
 def from_dict(data: Any, kind: type[T], where: str = "config") -> T:
     """Build the config dataclass `kind` from plain data; an unknown or missing key is a `ConfigError`."""
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
@@ -369,7 +391,7 @@ def from_dict(data: Any, kind: type[T], where: str = "config") -> T:
         return converter.structure(data, kind)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error.message}", error.hint) from error
-    except (cattrs.BaseValidationError, cattrs.ForbiddenExtraKeysError, TypeError, ValueError, KeyError) as error:
+    except (cattrs.BaseValidationError, cattrs.ForbiddenExtraKeysError, *_UNFIT) as error:
         raise ConfigError(f"{where} is not a valid {kind.__name__}: {error}") from error
 
 

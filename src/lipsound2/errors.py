@@ -11,6 +11,8 @@ from pathlib import Path
 
 LONGEST = 200
 """Characters of what a library says that a line of ours quotes."""
+LONGEST_LINE = 1000
+"""Characters of a line of ours."""
 REPORT = "this is a bug in LipSound2: please report it with what --debug prints"
 
 
@@ -23,13 +25,19 @@ class LipSoundError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _one_line(message)
+        self.hint = hint and _one_line(hint)
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[type["LipSoundError"], tuple[str, str | None]]:
         """Keep the hint when the error crosses a process boundary."""
         return type(self), (self.message, self.hint)
+
+
+def _one_line(text: str) -> str:
+    """Join the lines of what a library said, and cut what nobody would read."""
+    line = re.sub(r"\s*\n\s*", " ", text.strip())
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
 
 
 class MediaError(LipSoundError):

@@ -1,7 +1,8 @@
 """Weights of a model <-> a safetensors file; nothing is pickled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +13,7 @@ from lipsound2.atomic import atomic_path
 from lipsound2.errors import CheckpointError
 from lipsound2.foreign import look
 
+M = TypeVar("M", bound=nn.Module)
 WEIGHTS_NAME = "model.safetensors"
 
 
@@ -46,6 +48,37 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} {found.what}; it is not a whole safetensors file ({error})", found.hint
         ) from error
+
+
+def rebuild(make: Callable[[], M], weights: Mapping[str, Tensor], source: Path) -> M:
+    """Build a model and load its weights, in evaluation mode.
+
+    It is built without memory first: sizes in a configuration that do not fit the weights cost nothing.
+
+    Args:
+        make: Builds the model by its configuration.
+        weights: By name.
+        source: Where they come from.
+
+    Raises:
+        CheckpointError: The model does not fit the weights.
+    """
+    try:
+        with torch.device("meta"):
+            expected = {name: tensor.shape for name, tensor in make().state_dict().items()}
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"the sizes in the configuration of {source} make no sense: {error}") from error
+    for name in sorted(expected.keys() | weights.keys()):
+        wanted, found = expected.get(name), weights[name].shape if name in weights else None
+        if wanted != found:
+            shapes = [None if shape is None else tuple(shape) for shape in (wanted, found)]
+            raise CheckpointError(
+                f"{source} does not fit its configuration: {name} should be {shapes[0]} and is {shapes[1]}",
+                "give the configuration and the weights of one model",
+            )
+    model = make()
+    fill(model, weights, source)
+    return model.eval()
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:

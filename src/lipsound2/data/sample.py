@@ -141,7 +141,7 @@ def decode_wave(data: bytes) -> Wave:
     return soundfile.read(io.BytesIO(data), dtype="float32")[0]
 
 
-def _stretch(wave: Wave, track: faces.FaceTrack, config: SampleConfig) -> Wave:
+def _stretch(wave: Wave, track: faces.FaceTrack, config: SampleConfig) -> Float32[np.ndarray, " stretch"]:
     """Cut the sound of a face track, padded with silence to its exact length."""
     start, stop = (frame * config.sample_rate // config.fps for frame in (track.start, track.stop))
     return np.pad(wave[start:stop], (0, max(0, stop - max(len(wave), start))))

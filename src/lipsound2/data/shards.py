@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lipsound2.atomic import atomic_path
+from lipsound2.corpora.clip import SPLITS
 from lipsound2.data.sample import Sample, Wave, decode_wave
 from lipsound2.errors import DataError, LipSoundError, guard
 from lipsound2.names import sample_key
@@ -150,11 +152,26 @@ def to_lines(records: Iterable[Entry] | Iterable[dict[str, object]]) -> str:
 
 def entries_from_lines(text: str) -> list[Entry]:
     """Read what `to_lines` wrote."""
-    rows = [json.loads(line) for line in text.split("\n") if line]
-    return [
-        Entry(row["key"], row["shard"], {k: (o, n) for k, (o, n) in row["members"].items()}, row["meta"])
-        for row in rows
-    ]
+    return [_entry(json.loads(line)) for line in text.split("\n") if line]
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    """Read an entry, whose shard must be a file of the folder and whose members must lie within it.
+
+    Raises:
+        TypeError, ValueError: It is none.
+    """
+    key, shard, meta = row["key"], row["shard"], row["meta"]
+    members = {suffix: (offset, size) for suffix, (offset, size) in row["members"].items()}
+    if not (isinstance(key, str) and isinstance(shard, str) and isinstance(meta, dict)):
+        raise TypeError("key and shard are text, meta is an object")
+    if shard in ("", ".", "..") or "/" in shard or "\\" in shard:
+        raise ValueError(f"a shard is a file of the folder, not {shard!r}")
+    if meta.get("split") not in SPLITS:
+        raise ValueError(f"{key} is of the split {meta.get('split')!r}, one of {', '.join(SPLITS)} was expected")
+    if not all(type(number) is int and number >= 0 for pair in members.values() for number in pair):
+        raise ValueError(f"the files of {key} lie nowhere")
+    return Entry(key, shard, members, meta)
 
 
 def read_index(folder: Path) -> list[Entry]:
@@ -168,7 +185,7 @@ def read_index(folder: Path) -> list[Entry]:
         raise DataError(f"{folder} holds no {INDEX_NAME}", "make it with: lipsound2 prepare CORPUS FOLDER -o OUTPUT")
     try:
         entries = entries_from_lines(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}", REPAIR) from error
     return _distinct(entries)
 

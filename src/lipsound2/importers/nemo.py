@@ -16,13 +16,13 @@ import yaml
 from torch import Tensor
 
 from lipsound2.audio import mel_basis
-from lipsound2.errors import CheckpointError
+from lipsound2.errors import CheckpointError, guard
 from lipsound2.foreign import look
 from lipsound2.importers.torch_pickle import read_checkpoint
 from lipsound2.recognizer.config import BlockConfig, FeatureConfig, JasperConfig
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.reader import save_recognizer
-from lipsound2.weights import fill
+from lipsound2.weights import rebuild
 
 CONFIG_MEMBER, WEIGHTS_MEMBER = "model_config.yaml", "model_weights.ckpt"
 
@@ -88,12 +88,13 @@ def import_nemo(archive: Path, output: Path, force: bool = False) -> Path:
 
 def read_nemo(archive: Path) -> Jasper:
     """Rebuild the network of a NeMo archive, in evaluation mode."""
-    settings, weights = _read_archive(archive)
-    config = convert_config(settings)
-    model = Jasper(config)
-    fill(model, convert_weights(weights, config, bool(_plain(settings["encoder"]).get("conv_mask", True))), archive)
-    _check_filters(weights, config.features)
-    return model.eval()
+    with guard(archive):
+        settings, weights = _read_archive(archive)
+        config = convert_config(settings)
+        masked = bool(_plain(settings["encoder"]).get("conv_mask", True))
+        model = rebuild(lambda: Jasper(config), convert_weights(weights, config, masked), archive)
+        _check_filters(weights, config.features)
+        return model
 
 
 def convert_config(settings: Mapping[str, Any]) -> JasperConfig:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import CONFIG_NAME, AudioConfig, audio_22k, to_json
-from lipsound2.errors import CheckpointError
+from lipsound2.errors import CheckpointError, guard
 from lipsound2.importers.pickle_data import StandIn
 from lipsound2.importers.torch_pickle import module_state, read_checkpoint
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.weights import WEIGHTS_NAME, fill, save_weights
+from lipsound2.weights import WEIGHTS_NAME, rebuild, save_weights
 
 Weights = dict[str, Tensor]
 
@@ -62,15 +62,14 @@ def read_waveglow(path: Path, audio: AudioConfig | None = None) -> WaveGlow:
     Raises:
         CheckpointError: The file holds no WaveGlow of this layout.
     """
-    weights = _renamed(_find_weights(read_checkpoint(path), path))
-    try:
-        config = _config(weights, audio or audio_22k())
-        ours = _ours(weights, config)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} holds no WaveGlow in NVIDIA's layout: {error}") from error
-    model = WaveGlow(config)
-    fill(model, ours, path)
-    return model.eval()
+    with guard(path):
+        weights = _renamed(_find_weights(read_checkpoint(path), path))
+        try:
+            config = _config(weights, audio or audio_22k())
+            ours = _ours(weights, config)
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} holds no WaveGlow in NVIDIA's layout: {error}") from error
+        return rebuild(lambda: WaveGlow(config), ours, path)
 
 
 def _find_weights(found: Any, path: Path) -> Weights:

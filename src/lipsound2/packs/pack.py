@@ -29,7 +29,7 @@ from lipsound2.familiarity import Familiarity
 from lipsound2.foreign import describe, look
 from lipsound2.model import LipSound2
 from lipsound2.plaintext import read_text
-from lipsound2.weights import WEIGHTS_NAME, fill, load_weights, save_weights
+from lipsound2.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
 
 INFO_NAME = "pack.json"
 SUMS_NAME = "SHA256SUMS"
@@ -215,9 +215,8 @@ def write_sums(folder: Path) -> None:
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> LipSound2:
     """Rebuild a model from `config.json` and `model.safetensors`, in evaluation mode."""
-    model = LipSound2(read_config(folder / CONFIG_NAME, ModelConfig))
-    fill(model, load_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
-    return model.to(device).eval()
+    config, weights = read_config(folder / CONFIG_NAME, ModelConfig), folder / WEIGHTS_NAME
+    return rebuild(lambda: LipSound2(config), load_weights(weights), weights).to(device)
 
 
 def _pack(folder: Path) -> Pack:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from lipsound2.config import AudioConfig
+from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, in_range
 from lipsound2.errors import ConfigError
 from lipsound2.text import ENGLISH, Alphabet
 
@@ -61,6 +61,9 @@ class BlockConfig:
     separable: bool = False
 
     def __post_init__(self) -> None:
+        in_range(self, 1, MOST_LAYERS, "repeat", "stride", "dilation")
+        in_range(self, 1, MOST_UNITS, "filters", "kernel")
+        in_range(self, 0, 1, "dropout")
         if self.kernel % 2 == 0:
             raise ConfigError(f"a block's kernel must be odd, got {self.kernel}")
         if self.residual not in RESIDUALS:
@@ -107,6 +110,8 @@ class JasperConfig:
 
     def __post_init__(self) -> None:
         Alphabet(self.alphabet)
+        if not 1 <= len(self.blocks) <= MOST_LAYERS:
+            raise ConfigError(f"1 to {MOST_LAYERS} blocks were expected, got {len(self.blocks)}")
 
     @property
     def samples_per_frame(self) -> int:

@@ -25,7 +25,7 @@ from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
 from lipsound2.recognizer.recognizer import Wave
 from lipsound2.text import Alphabet, Transcript, Word
-from lipsound2.weights import WEIGHTS_NAME, fill, load_weights, save_weights
+from lipsound2.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
 
 LANGUAGE_NAME = "language.arpa"
 WINDOW, MARGIN = 30.0, 3.0
@@ -113,9 +113,8 @@ def load_jasper(folder: Path, device: torch.device | str = "cpu") -> Jasper:
     """
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(f"{folder} holds no recogniser", f"its folder holds {CONFIG_NAME} and {WEIGHTS_NAME}")
-    model = Jasper(read_config(folder / CONFIG_NAME, JasperConfig))
-    fill(model, load_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
-    return model.to(device).eval()
+    config, weights = read_config(folder / CONFIG_NAME, JasperConfig), folder / WEIGHTS_NAME
+    return rebuild(lambda: Jasper(config), load_weights(weights), weights).to(device)
 
 
 def load_recognizer(

@@ -175,7 +175,7 @@ class _Trainer:
         """
         due = time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes
         error = batch if isinstance(batch, LipSoundError) else None
-        errors, wanted = self._sums(error is not None, due and self.fabric.is_global_zero)
+        errors, wanted = self._sums(float(error is not None), float(due and self.fabric.is_global_zero))
         self.due = wanted > 0
         self._end_by(errors, error)
         loss, parts = torch.tensor(0.0), dict[str, Tensor]()
@@ -183,7 +183,7 @@ class _Trainer:
             loss, parts = self.task.loss(self.model, batch, self.step / self.batches.batches, generator)
         except LipSoundError as raised:
             error = raised
-        errors, total = self._sums(error is not None, loss.item())
+        errors, total = self._sums(float(error is not None), loss.item())
         self._end_by(errors, error)
         self._check(total / self.fabric.world_size)
         return loss, parts

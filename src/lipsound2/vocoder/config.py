@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import inf
 
-from lipsound2.config import AudioConfig, audio_16k, audio_22k, in_range
+from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, audio_16k, audio_22k, in_range
 from lipsound2.errors import ConfigError
 
 
@@ -46,6 +46,11 @@ class WaveGlowConfig:
     denoise: float = 0.0
 
     def __post_init__(self) -> None:
+        in_range(self, 1, MOST_LAYERS, "flows", "layers", "early_every")
+        in_range(self, 1, MOST_UNITS, "group", "channels", "kernel", "condition")
+        in_range(self, 0, MOST_UNITS, "early_size", "prediction")
+        in_range(self, 0, inf, "mel_std", above=True)
+        in_range(self, 0, inf, "sigma", "denoise")
         for name, length in (("hop", self.audio.hop_length), ("window", self.audio.win_length)):
             if length % self.group:
                 raise ConfigError(f"the {name} of {length} samples is not a multiple of the group, {self.group}")

@@ -15,7 +15,7 @@ from lipsound2.vocoder.half import half_is_fast, halved
 from lipsound2.vocoder.prediction import Predictor, colour
 from lipsound2.vocoder.waveglow import WaveGlow
 from lipsound2.vocoder.windows import windows
-from lipsound2.weights import WEIGHTS_NAME, fill, find_weights, load_weights
+from lipsound2.weights import WEIGHTS_NAME, find_weights, load_weights, rebuild
 
 
 class WaveGlowVocoder:
@@ -102,9 +102,8 @@ class WaveGlowVocoder:
 
 def load_waveglow(folder: Path, device: torch.device | str = "cpu") -> WaveGlow:
     """Rebuild a WaveGlow from `config.json` and `model.safetensors`, in evaluation mode."""
-    model = WaveGlow(read_config(folder / CONFIG_NAME, WaveGlowConfig))
-    fill(model, load_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
-    return model.to(device).eval()
+    config, weights = read_config(folder / CONFIG_NAME, WaveGlowConfig), folder / WEIGHTS_NAME
+    return rebuild(lambda: WaveGlow(config), load_weights(weights), weights).to(device)
 
 
 def waveglow_folder(folder: Path) -> Path:
