@@ -1,7 +1,7 @@
 """A process that runs cases one by one -> their outcomes; one that hangs or crashes costs one process.
 
 Outcomes are `ok` and `refused`, with one line that says why, or failures: `traceback` is a bug, `vague` an error
-that only the last resort would explain, `unclear` an explanation of many lines, `memory`, `hang` and `crash` what they
+that only the last resort would explain, `unclear` an explanation that nobody would read, `memory`, `hang` and `crash` what they
 say, and `escape` whatever an input did outside of its folder.
 """
 
@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 GOOD = ("ok", "refused")
 KINDS = (*GOOD, "traceback", "vague", "unclear", "memory", "hang", "crash", "escape")
+LONGEST = 500
+"""Characters of an explanation that is read."""
 RUNS = frozenset({"os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class"})
 WRITES = frozenset({"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.symlink", "os.link"})
 """Audit events of Python that no input may cause at all, or may cause in the case's own folder only."""
@@ -169,7 +171,7 @@ def run_case(plan: Plan, group: str, index: int, watch: "Watch") -> Outcome:
         kind, detail = "traceback", "".join(traceback.format_exception(error.__cause__ or error))
     except LipSoundError as error:
         kind, detail = "refused", error.message
-        if "\n" in error.message or "\n" in (error.hint or ""):
+        if len(error.message) > LONGEST:
             kind = "unclear"
     except Exception as error:  # noqa: BLE001  (what a fuzzer is for)
         kind = "traceback" if isinstance(explain(error, case.path), InternalError) else "vague"
