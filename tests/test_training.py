@@ -378,3 +378,14 @@ def test_two_processes_train_together(prepared, tmp_path):
 def test_the_loop_names_no_model():
     text = Path(loop.__file__).read_text()
     assert "LipSound2" not in text.split('"""', 2)[2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": 1.5}, {"best": []}, {"groups": 3}, {"groups": [{"lr": {}}]}, {"groups": [{"lr": 1e-3}]}]
+)
+def test_a_checkpoint_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
+    pretrain(prepared, tmp_path, recipe(epochs=1), cpu())
+    for path in (tmp_path / "checkpoints").glob("step-*/training.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=r"no checkpoint|not one of this model"):
+        pretrain(prepared, tmp_path, recipe(epochs=2), cpu())

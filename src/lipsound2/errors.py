@@ -11,7 +11,7 @@ from pathlib import Path
 
 LONGEST = 200
 """Characters of what a library says that a line of ours quotes."""
-LONGEST_LINE = 1000
+LONGEST_LINE = 490
 """Characters of a line of ours."""
 REPORT = "this is a bug in LipSound2: please report it with what --debug prints"
 

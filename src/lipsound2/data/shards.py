@@ -169,6 +169,8 @@ def _entry(row: dict[str, Any]) -> Entry:
         raise ValueError(f"a shard is a file of the folder, not {shard!r}")
     if meta.get("split") not in SPLITS:
         raise ValueError(f"{key} is of the split {meta.get('split')!r}, one of {', '.join(SPLITS)} was expected")
+    if not all(type(meta.get(name)) is int and meta[name] > 0 for name in ("fps", "sample_rate")):
+        raise ValueError(f"{key} has no fps or no sample_rate")
     if not all(type(number) is int and number >= 0 for pair in members.values() for number in pair):
         raise ValueError(f"the files of {key} lie nowhere")
     return Entry(key, shard, members, meta)

@@ -144,7 +144,10 @@ def _read_legacy(file: Stream) -> Any:
     if version != _PROTOCOL or not (isinstance(platform, dict) and platform.get("little_endian")):
         raise CheckpointError(f"its version {version} or its platform {platform} is unknown")
     data = read_pickle(file, _CALLS, _persistent(reserve))
-    for key in read_pickle(file, {}, _nothing):
+    keys = read_pickle(file, {}, _nothing)
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in storages for key in keys):
+        raise CheckpointError("its list of storages is damaged")
+    for key in keys:
         _fill(file, storages[key])
     return data
 

@@ -88,6 +88,8 @@ def _read(path: Path) -> TrainingState:
         step, best, groups = progress["step"], progress["best"], progress["groups"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / PROGRESS_NAME} is damaged") from error
+    if type(step) is not int or step < 0 or type(best) not in (int, float) or not _are_groups(groups):
+        raise CheckpointError(f"{path / PROGRESS_NAME} is damaged: step, best or groups make no sense")
     slots: dict[int, dict[str, Tensor]] = {}
     weights = {}
     for name, tensor in load_weights(path / STATE_NAME).items():
@@ -101,6 +103,15 @@ def _read(path: Path) -> TrainingState:
             raise CheckpointError(f"{path / STATE_NAME} is no training state: it holds {name}")
     optimizer = {"state": slots, "param_groups": groups}
     return TrainingState(step, best, weights, load_weights(path / WEIGHTS_NAME), optimizer)
+
+
+def _are_groups(groups: Any) -> bool:
+    """Find out whether something can be the settings of an optimiser: numbers, switches, and lists of numbers."""
+
+    def plain(value: Any) -> bool:
+        return value is None or isinstance(value, int | float) or (isinstance(value, list) and all(map(plain, value)))
+
+    return isinstance(groups, list) and all(isinstance(g, dict) and all(map(plain, g.values())) for g in groups)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -30,7 +30,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lipsound2.atomic import write_text
 from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
 from lipsound2.data.dataset import EpochBatches
-from lipsound2.errors import LipSoundError, TrainingError
+from lipsound2.errors import CheckpointError, LipSoundError, TrainingError
 from lipsound2.terminal import counting_bar, say
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
@@ -98,9 +98,16 @@ class _Trainer:
         if state is None:
             return
         self.step, self.best = state.step, state.best
-        self.task.model.load_state_dict(dict(state.weights))
-        self.average.load_state_dict(dict(state.average))
-        self.optimizer.load_state_dict(dict(state.optimizer))
+        try:
+            self.task.model.load_state_dict(dict(state.weights))
+            self.average.load_state_dict(dict(state.average))
+            self.optimizer.load_state_dict(dict(state.optimizer))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            folder = self.run / "checkpoints"
+            raise CheckpointError(
+                f"the newest checkpoint in {folder} is not one of this model: {error}",
+                f"delete {folder} to begin anew, or choose another -o",
+            ) from error
         self._say(f"resumed {self.run} at step {self.step}")
 
     def _check_step(self, step: int) -> None:
