@@ -1,7 +1,8 @@
 """A process that runs cases one by one -> their outcomes; one that hangs or crashes costs one process.
 
 Outcomes are `ok` and `refused`, with one line that says why, or failures: `traceback` is a bug, `vague` an error
-that only the last resort would explain, `memory`, `hang` and `crash` what they say, and `escape` whatever an input did outside of its folder.
+that only the last resort would explain, `memory`, `hang` and `crash` what they say, and `escape` whatever an input did
+outside of its folder.
 """
 
 import contextlib
