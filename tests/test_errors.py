@@ -91,3 +91,8 @@ def test_every_message_is_one_line():
     error = DataError("not an archive:\n  - method gz\n\n- method xz", "look\nagain")
     assert (error.message, error.hint) == ("not an archive: - method gz - method xz", "look again")
     assert "two  spaces.mp4" in DataError("two  spaces.mp4 is bad").message
+
+
+def test_memory_that_torch_does_not_get_is_no_bug():
+    words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000000000 bytes."
+    assert "needs more memory" in raised(RuntimeError(words)).message

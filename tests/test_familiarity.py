@@ -11,13 +11,14 @@ from test_model import make, tiny
 import lipsound2
 from lipsound2.corpora.folder import find_videos
 from lipsound2.errors import CheckpointError, DataError
-from lipsound2.familiarity import Familiarity, Layer, load_familiarity, observe
+from lipsound2.familiarity import STATISTICS_NAME, Familiarity, Layer, load_familiarity, observe
 from lipsound2.packs import find_pack
 from lipsound2.pipeline import Pipeline
 from lipsound2.subtitles import to_vtt
 from lipsound2.text import Transcript
 from lipsound2.training.familiarity import calibrate, features, fit, make_familiarity
 from lipsound2.vocoder import GriffinLim
+from lipsound2.weights import save_weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -77,6 +78,10 @@ def test_it_is_kept_with_the_pack(familiarity, tmp_path):
     assert again is not None
     assert again.calibration == ours.calibration
     assert again(seen["me"][0]) == pytest.approx(ours(seen["me"][0]), abs=0.05)
+    for name, shape in (("centres", (channels,)), ("basis", (3, channels)), ("rest", (2,))):
+        save_weights(tmp_path / STATISTICS_NAME, vars(statistics) | {name: torch.ones(shape)})
+        with pytest.raises(CheckpointError, match="not made for this model"):
+            load_familiarity(tmp_path, model)
     familiarity.save(tmp_path)
     with pytest.raises(CheckpointError, match="not made for this model"):
         load_familiarity(tmp_path, model)

@@ -246,3 +246,11 @@ def test_the_command_writes_a_folder_that_speaks(tmp_path):
     again = CliRunner().invoke(app, arguments)
     assert isinstance(again.exception, CheckpointError)
     assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
+    found: dict = {}
+    found["model"] = found
+    torch.save(found, tmp_path / "loop.pt")
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        read_waveglow(tmp_path / "loop.pt")

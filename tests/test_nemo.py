@@ -11,7 +11,7 @@ import torch
 import yaml
 from data.nemo import make
 
-from lipsound2.errors import CheckpointError
+from lipsound2.errors import CheckpointError, LipSoundError
 from lipsound2.importers.nemo import convert_config, import_nemo, key_map, read_nemo
 from lipsound2.recognizer.config import jasper_10x5dr, quartznet_15x5
 from lipsound2.recognizer.jasper import Jasper
@@ -123,6 +123,9 @@ def test_published_layouts_are_the_presets():
         ("not single characters", {"decoder": {"vocabulary": ["the", "of"]}}),
         ("the block's se is True", {"encoder": {"jasper": [make.JASPER[0] | {"se": True}]}}),
         ("the encoder's activation is 'swish'", {"encoder": {"activation": "swish"}}),
+        ("cannot be read: TypeError", {"decoder": {"vocabulary": 5}}),
+        ("cannot be read: TypeError", {"encoder": {"jasper": [make.JASPER[0] | {"dropout": []}]}}),
+        ("hop_length must be at least 1", {"preprocessor": {"window_stride": 0.0}}),
         ("cannot be read: KeyError", {"encoder": {"jasper": [{"filters": 3}]}}),
         ("cannot be read: ValueError", {"preprocessor": {"log_zero_guard_value": "eps"}}),
         ("the preprocessor's normalize is 'all_features'", {"preprocessor": {"normalize": "all_features"}}),
@@ -130,7 +133,7 @@ def test_published_layouts_are_the_presets():
 )
 def test_other_models_are_refused(tmp_path, message, changes):
     path = archive(tmp_path / "model.nemo", settings(make.JASPER, **changes), weights(make.JASPER, 0))
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(LipSoundError, match=message):
         import_nemo(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -178,3 +181,16 @@ def test_nothing_in_an_archive_is_run(tmp_path):
         with pytest.raises(CheckpointError):
             read_nemo(archive(tmp_path / "model.nemo", settings(make.JASPER), state))
     assert not bomb.mark.exists()
+
+
+def test_an_archive_that_expands_without_end_is_refused(tmp_path):
+    path = archive(tmp_path / "bomb.nemo", settings(make.JASPER), bytes(2**25))
+    with pytest.raises(CheckpointError, match="expands to more than"):
+        read_nemo(path)
+
+
+def test_messages_name_the_archive_and_not_a_copy(tmp_path):
+    path = archive(tmp_path / "model.nemo", settings(make.JASPER), b"no checkpoint")
+    with pytest.raises(CheckpointError, match=r"model\.nemo/model_weights\.ckpt") as caught:
+        read_nemo(path)
+    assert "/tmp" not in caught.value.message.replace(str(path), "")

@@ -22,7 +22,8 @@ from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
-from lipsound2.data.shards import read_index, read_member, to_lines, write_shard
+from lipsound2.data.shards import read_index, read_member, read_wave, to_lines, write_shard
+from lipsound2.data.view import read_crops
 from lipsound2.errors import DataError, FaceError, StorageError
 from lipsound2.names import sample_key
 
@@ -312,3 +313,26 @@ def test_an_index_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
     (tmp_path / "index.jsonl").write_text("\n".join([json.dumps(json.loads(lines[0]) | change), *lines[1:]]))
     with pytest.raises(DataError, match=r"index.jsonl is damaged"):
         read_index(tmp_path)
+
+
+def test_members_that_a_shard_does_not_hold_are_one_line(prepared):
+    entry = read_index(prepared)[0]
+    for offset, size in ((0, 10**15), (10**30, 1)):
+        damaged = replace(entry, members=entry.members | {"flac": (offset, size)})
+        with pytest.raises(DataError, match="shorter than its index says"):
+            read_wave(prepared, damaged)
+    with pytest.raises(DataError, match="holds no flac of the clip"):
+        read_wave(prepared, replace(entry, members={}))
+
+
+def test_damaged_members_name_shard_and_clip(prepared, tmp_path):
+    entry = read_index(prepared)[0]
+    shutil.copy(prepared / entry.shard, tmp_path)
+    with (tmp_path / entry.shard).open("r+b") as file:
+        for offset, size in entry.members.values():
+            file.seek(offset)
+            file.write(bytes(size))
+    for read in (lambda: read_wave(tmp_path, entry), lambda: read_crops(tmp_path, entry, 1)):
+        with pytest.raises(DataError, match=f"{entry.shard}: the clip {entry.meta['id']} is damaged") as caught:
+            read()
+        assert "object at" not in caught.value.message

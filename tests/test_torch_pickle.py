@@ -264,3 +264,22 @@ def test_objects_pickled_the_old_way_are_recorded(tmp_path):
     found = read_checkpoint(raw(tmp_path, pickle.dumps(Old(), 2)))
     assert found.kind.endswith("Importing")
     assert found.state == {"a": 1}
+
+
+def test_modules_within_themselves_are_refused():
+    empty: dict = {"_parameters": {}, "_buffers": {}}
+    loop = StandIn("a.Loop", state=empty | {"_modules": {}})
+    loop.state["_modules"]["inner"] = loop
+    twice = StandIn("a.Leaf", state=empty | {"_modules": {}})
+    for _ in range(40):
+        twice = StandIn("a.Twice", state=empty | {"_modules": {"left": twice, "right": twice}})
+    for module in (loop, twice):
+        with pytest.raises(CheckpointError, match="no end"):
+            module_state(module)
+    with pytest.raises(CheckpointError, match="a torch module was expected"):
+        module_state(StandIn("a.Odd", state=empty | {"_modules": 3}))
+
+
+def test_a_tensor_does_not_repeat_its_storage_without_end(tmp_path):
+    with pytest.raises(CheckpointError, match="repeats a storage of 4 numbers"):
+        read_checkpoint(raw(tmp_path, storage(4, 0, (10**6, 10**6), (0, 0)), _0=bytes(16)))

@@ -19,6 +19,8 @@ MOST_LAYERS = 1000
 """Layers of a kind that a network may have; a configuration that asks for more is damaged or means harm."""
 MOST_UNITS = 1_000_000
 """Units of a layer."""
+MOST_SAMPLES = 2**16
+"""Samples of a window of sound."""
 
 
 def in_range(owner: object, least: Number, most: Number, *names: str, above: bool = False) -> None:
@@ -60,7 +62,8 @@ class AudioConfig:
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
-        in_range(self, 1, inf, "sample_rate", "n_fft", "n_mels")
+        in_range(self, 1, 1_000_000, "sample_rate")
+        in_range(self, 1, MOST_SAMPLES, "n_fft", "n_mels", "hop_length")
         in_range(self, 0, inf, "floor", above=True)
         if not 0 < self.win_length <= self.n_fft:
             raise ConfigError(f"win_length must be in 1..n_fft ({self.n_fft}), got {self.win_length}")
@@ -109,7 +112,10 @@ class VideoConfig:
     window: tuple[int, int, int] = (8, 8, 144)
 
     def __post_init__(self) -> None:
-        in_range(self, 1, inf, "fps", "size")
+        in_range(self, 1, 1000, "fps")
+        in_range(self, 1, 4096, "size")
+        if self.window[2] < 1:
+            raise ConfigError(f"the window's side must be at least 1 pixel, got {self.window[2]}")
         if self.channels not in (1, 3):
             raise ConfigError(f"channels must be 1 (grey) or 3 (colour), got {self.channels}")
 
@@ -140,6 +146,11 @@ class EncoderConfig:
         lengths = {len(self.channels), len(self.kernels), len(self.strides), len(self.pools)}
         if len(lengths) != 1:
             raise ConfigError("the encoder's channels, kernels, strides and pools must be equally many")
+        sizes = [*self.channels, *self.strides, *self.pools, *(width for kernel in self.kernels for width in kernel)]
+        if not all(1 <= size <= MOST_UNITS for size in sizes):
+            raise ConfigError(f"the encoder's sizes must be in 1..{MOST_UNITS}, got {min(sizes)} to {max(sizes)}")
+        if any(width % 2 == 0 for kernel in self.kernels for width in kernel):
+            raise ConfigError(f"the encoder's kernels must be odd, got {self.kernels}")
 
 
 @dataclass(frozen=True)
@@ -263,7 +274,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         in_range(self, 1, inf, "window")
-        in_range(self, 0, inf, "condition_dim")
+        in_range(self, 0, MOST_UNITS, "condition_dim")
         if not 0 <= self.overlap < self.window:
             raise ConfigError(f"an overlap of 0..{self.window - 1} frames was expected, got {self.overlap}")
 

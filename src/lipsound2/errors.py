@@ -138,4 +138,6 @@ def _is_decoders(error: Exception) -> bool:
 
 def _out_of_memory(error: Exception) -> bool:
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    # On the CPU torch has no class of its own for it.
+    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return refused or (torch is not None and isinstance(error, torch.OutOfMemoryError))

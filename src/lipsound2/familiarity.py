@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lipsound2.atomic import write_text
-from lipsound2.config import read_config, to_json
+from lipsound2.config import MOST_LAYERS, in_range, read_config, to_json
 from lipsound2.errors import CheckpointError
 from lipsound2.model import LipSound2
 from lipsound2.weights import load_weights, save_weights
@@ -46,6 +47,10 @@ class Layer:
     block: int = 1
     cells: int = 3
 
+    def __post_init__(self) -> None:
+        in_range(self, 0, MOST_LAYERS, "block")
+        in_range(self, 1, MOST_LAYERS, "cells")
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -64,6 +69,9 @@ class Calibration:
     slope: float
     threshold: float = 0.5
     clips: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        in_range(self, -inf, inf, "middle", "slope", "threshold")
 
 
 @dataclass(frozen=True)
@@ -137,14 +145,24 @@ def load_familiarity(folder: Path, model: LipSound2) -> Familiarity | None:
         return None
     calibration = read_config(folder / SETTINGS_NAME, Calibration)
     tensors = {name: tensor.float() for name, tensor in load_weights(folder / STATISTICS_NAME).items()}
-    names, blocks = set(Statistics.__dataclass_fields__), model.encoder.blocks
-    if tensors.keys() != names or calibration.layer.block >= len(blocks):
+    layer, channels = calibration.layer, model.config.encoder.channels
+    if layer.block >= len(channels) or not _fit(tensors, channels[layer.block] * layer.cells**2):
         raise CheckpointError(f"{folder / STATISTICS_NAME} was not made for this model", "make the pack again")
-    statistics = Statistics(**tensors)
-    channels = model.config.encoder.channels[calibration.layer.block]
-    if len(statistics.offset) != channels * calibration.layer.cells**2:
-        raise CheckpointError(f"{folder / STATISTICS_NAME} was not made for this model", "make the pack again")
-    return Familiarity(statistics, calibration)
+    return Familiarity(Statistics(**tensors), calibration)
+
+
+def _fit(tensors: Mapping[str, Tensor], features: int) -> bool:
+    """Find out whether tensors are the statistics of so many features."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    speakers, directions = (shapes.get(name, ())[:1] or (0,) for name in ("centres", "variances"))
+    return speakers > (0,) and shapes == {
+        "offset": (features,),
+        "scale": (features,),
+        "centres": (*speakers, features),
+        "basis": (*directions, features),
+        "variances": directions,
+        "rest": (1,),
+    }
 
 
 @contextmanager

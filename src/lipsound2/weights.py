@@ -1,13 +1,16 @@
 """Weights of a model <-> a safetensors file; nothing is pickled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from lipsound2.atomic import atomic_path
 from lipsound2.errors import CheckpointError
@@ -15,6 +18,8 @@ from lipsound2.foreign import look
 
 M = TypeVar("M", bound=nn.Module)
 WEIGHTS_NAME = "model.safetensors"
+_ROOM = 3
+"""Parameters that a model may set for each that it keeps: one that is weight-normed is set anew as two."""
 
 
 def find_weights(folder: Path, part: str) -> Path | None:
@@ -53,7 +58,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def rebuild(make: Callable[[], M], weights: Mapping[str, Tensor], source: Path) -> M:
     """Build a model and load its weights, in evaluation mode.
 
-    It is built without memory first: sizes in a configuration that do not fit the weights cost nothing.
+    It is built without memory first, and no further than there are weights: sizes and numbers of layers in a
+    configuration that do not fit the weights cost nothing.
 
     Args:
         make: Builds the model by its configuration.
@@ -64,9 +70,9 @@ def rebuild(make: Callable[[], M], weights: Mapping[str, Tensor], source: Path) 
         CheckpointError: The model does not fit the weights.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _at_most(len(weights), source):
             expected = {name: tensor.shape for name, tensor in make().state_dict().items()}
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise CheckpointError(f"the sizes in the configuration of {source} make no sense: {error}") from error
     for name in sorted(expected.keys() | weights.keys()):
         wanted, found = expected.get(name), weights[name].shape if name in weights else None
@@ -79,6 +85,32 @@ def rebuild(make: Callable[[], M], weights: Mapping[str, Tensor], source: Path) 
     model = make()
     fill(model, weights, source)
     return model.eval()
+
+
+@contextmanager
+def _at_most(tensors: int, source: Path) -> Iterator[None]:
+    """Stop a model while it is built, once it has more parameters than there are tensors for it.
+
+    Raises:
+        CheckpointError: It has.
+    """
+    left = _ROOM * tensors
+    thread = get_ident()
+
+    def count(_module: nn.Module, _name: str, _parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= get_ident() == thread
+        if left < 0:
+            raise CheckpointError(
+                f"{source} does not fit its configuration: it holds {tensors} tensors, too few for the layers named",
+                "give the configuration and the weights of one model",
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:

@@ -126,6 +126,8 @@ def decode_crops(data: bytes, pixel_format: str = "rgb24") -> UInt8[np.ndarray, 
         frames = [frame.to_ndarray(format=pixel_format) for frame in container.decode(video=0)]
     if not frames:
         raise DataError("the face's video holds no picture")
+    if any(frame.shape[:2] != (faces.CANVAS, faces.CANVAS) for frame in frames):
+        raise DataError(f"the face's video is not of {faces.CANVAS} x {faces.CANVAS} pixels")
     return np.stack(frames)
 
 
@@ -138,7 +140,13 @@ def encode_wave(wave: Wave, sample_rate: int) -> bytes:
 
 def decode_wave(data: bytes) -> Wave:
     """Decompress what `encode_wave` wrote."""
-    return soundfile.read(io.BytesIO(data), dtype="float32")[0]
+    try:
+        wave = soundfile.read(io.BytesIO(data), dtype="float32")[0]
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"its sound is no whole FLAC: {error.error_string}") from error
+    if wave.ndim != 1:
+        raise DataError(f"its sound has {wave.shape[1]} channels, one was expected")
+    return wave
 
 
 def _stretch(wave: Wave, track: faces.FaceTrack, config: SampleConfig) -> Float32[np.ndarray, " stretch"]:

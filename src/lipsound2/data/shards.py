@@ -56,19 +56,20 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
     """Read one file of one sample.
 
     Raises:
-        DataError: The shard is missing or shorter than the index says.
+        DataError: The shard is missing or shorter than the index says, or has no such file of the sample.
     """
-    offset, size = entry.members[suffix]
     path = folder / entry.shard
+    if suffix not in entry.members:
+        raise DataError(f"{path} holds no {suffix} of the clip {entry.meta.get('id', entry.key)}", REPAIR)
+    offset, size = entry.members[suffix]
     try:
         with path.open("rb") as file:
+            if offset + size > file.seek(0, io.SEEK_END):
+                raise DataError(f"{path} is shorter than its index says", REPAIR)
             file.seek(offset)
-            data = file.read(size)
+            return file.read(size)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", REPAIR) from error
-    if len(data) != size:
-        raise DataError(f"{path} is shorter than its index says", REPAIR)
-    return data
 
 
 def read_wave(folder: Path, entry: Entry) -> Wave:
@@ -169,6 +170,8 @@ def _entry(row: dict[str, Any]) -> Entry:
         raise ValueError(f"a shard is a file of the folder, not {shard!r}")
     if meta.get("split") not in SPLITS:
         raise ValueError(f"{key} is of the split {meta.get('split')!r}, one of {', '.join(SPLITS)} was expected")
+    if not all(isinstance(meta.get(name), str) for name in ("id", "speaker")):
+        raise ValueError(f"{key} has no id or no speaker")
     if not all(type(meta.get(name)) is int and meta[name] > 0 for name in ("fps", "sample_rate")):
         raise ValueError(f"{key} has no fps or no sample_rate")
     if not all(type(number) is int and number >= 0 for pair in members.values() for number in pair):

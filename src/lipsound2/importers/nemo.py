@@ -4,6 +4,7 @@ NeMo is not needed and nothing in the archive is run: the YAML is read as plain 
 `torch_pickle`. Other models of NeMo (Citrinet, Conformer, transducers, word pieces) are refused.
 """
 
+import reprlib
 import shutil
 import tarfile
 import tempfile
@@ -25,6 +26,9 @@ from lipsound2.recognizer.reader import save_recognizer
 from lipsound2.weights import rebuild
 
 CONFIG_MEMBER, WEIGHTS_MEMBER = "model_config.yaml", "model_weights.ckpt"
+
+EXPANSION, SMALL = 20, 2**24
+"""How many times an archive's bytes a file in it may have, unless it is small; weights hardly compress."""
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 KEYS = {
@@ -110,18 +114,18 @@ def convert_config(settings: Mapping[str, Any]) -> JasperConfig:
                 f"a Jasper or QuartzNet with CTC was expected, the {part} is a {found or 'mystery'}",
                 "other models of NeMo cannot be imported",
             )
-    encoder, decoder = _plain(settings["encoder"]), _plain(settings["decoder"])
-    _check_fixed("encoder", encoder)
-    labels = decoder.get("vocabulary") or settings.get("labels") or []
-    if not labels or any(len(label) != 1 for label in labels):
-        raise CheckpointError("its labels are not single characters", "models of word pieces cannot be imported")
     try:
+        encoder, decoder = _plain(settings["encoder"]), _plain(settings["decoder"])
+        _check_fixed("encoder", encoder)
+        labels = decoder.get("vocabulary") or settings.get("labels") or []
+        if not labels or any(len(label) != 1 for label in labels):
+            raise CheckpointError("its labels are not single characters", "models of word pieces cannot be imported")
         return JasperConfig(
             blocks=tuple(_block(block) for block in encoder["jasper"]),
             features=_features(_plain(settings["preprocessor"])),
             alphabet="".join(labels),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, IndexError) as error:
         raise CheckpointError(f"the archive's settings cannot be read: {error!r}") from error
 
 
@@ -181,14 +185,16 @@ def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             for name in (CONFIG_MEMBER, WEIGHTS_MEMBER):
                 if name not in members:
                     raise CheckpointError(f"{path} holds no {name}", "a .nemo archive was expected")
+                if members[name].size > max(most := EXPANSION * path.stat().st_size, SMALL):
+                    raise CheckpointError(f"{name} in {path} expands to more than {most:,} bytes", "do not use it")
             with _member(tar, members[CONFIG_MEMBER]) as file:
                 settings = yaml.safe_load(file)
             # A copy, since an archive may be compressed and weights are read here and there.
             copy = Path(folder) / WEIGHTS_MEMBER
             with _member(tar, members[WEIGHTS_MEMBER]) as file, copy.open("wb") as target:
                 shutil.copyfileobj(file, target)
-            weights = read_checkpoint(copy)
-    except (tarfile.TarError, yaml.YAMLError, EOFError, OSError) as error:
+            weights = read_checkpoint(copy, path / WEIGHTS_MEMBER)
+    except (tarfile.TarError, yaml.YAMLError, EOFError, OSError, RecursionError) as error:
         found = look(path)
         raise CheckpointError(f"{path} {found.what}; it is not a whole .nemo archive: {error}", found.hint) from error
     if not isinstance(settings, dict) or not isinstance(weights, dict):
@@ -216,7 +222,7 @@ def _check_fixed(part: str, found: Mapping[str, Any]) -> None:
     for name, value in FIXED[part].items():
         if found.get(name, value) != value:
             raise CheckpointError(
-                f"the {part}'s {name} is {found[name]!r}, {value!r} was expected",
+                f"the {part}'s {name} is {reprlib.repr(found[name])}, {value!r} was expected",
                 "only Jasper and QuartzNet can be imported",
             )
 
@@ -260,5 +266,8 @@ def _single(value: Any) -> int:
 def _check_filters(weights: Mapping[str, Tensor], config: FeatureConfig) -> None:
     """See that the archive's mel filters, if it holds them, are those of its settings."""
     found = weights.get("preprocessor.featurizer.fb")
-    if found is not None and not torch.allclose(found.squeeze(0).float(), mel_basis(config.filters()), atol=1e-4):
+    if found is None:
+        return
+    wanted = mel_basis(config.filters())
+    if found.squeeze(0).shape != wanted.shape or not torch.allclose(found.squeeze(0).float(), wanted, atol=1e-4):
         raise CheckpointError("the archive's mel filters are not those of its settings")

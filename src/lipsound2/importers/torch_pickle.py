@@ -12,6 +12,8 @@ but data is refused.
 """
 
 import io
+import math
+import reprlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,10 @@ from lipsound2.importers.pickle_data import Calls, Global, StandIn, Stream, read
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _ZIP = b"PK\x03\x04"
+_MOST_MODULES, _LONGEST_NAME = 10_000, 1000
+"""Modules in a module, and letters of the dotted name of one."""
+_MOST_REPEATED = 2**20
+"""Elements of a tensor that may be more than its storage holds."""
 _DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -41,8 +47,12 @@ _DTYPES = {
 }
 
 
-def read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path, name: Path | None = None) -> Any:
     """Read a file that `torch.save` wrote without running anything in it.
+
+    Args:
+        path: The file.
+        name: What messages call it; by default its path.
 
     Returns:
         What was saved: dicts (ordered ones too), lists, tuples, sets, numbers, strings, tensors on
@@ -60,11 +70,11 @@ def read_checkpoint(path: Path) -> Any:
     except CheckpointError as error:
         kind, hint = _kind(path)
         raise CheckpointError(
-            f"{path}{kind} it cannot be read as a torch checkpoint: {error.message}", error.hint or hint
+            f"{name or path}{kind} it cannot be read as a torch checkpoint: {error.message}", error.hint or hint
         ) from error
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         kind, hint = _kind(path)
-        text = f"{path}{kind} it is damaged as a torch checkpoint: {error}"
+        text = f"{name or path}{kind} it is damaged as a torch checkpoint: {error}"
         raise CheckpointError(text, hint or "fetch it again") from error
 
 
@@ -81,14 +91,24 @@ def module_state(module: Any) -> dict[str, Tensor]:
     Raises:
         CheckpointError: It is no module.
     """
-    if not isinstance(module, StandIn) or "_modules" not in module.state:
-        raise CheckpointError(f"a torch module was expected, got {getattr(module, 'kind', type(module).__name__)}")
-    own = {**module.state.get("_parameters", {}), **module.state.get("_buffers", {})}
-    found = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
-    for name, child in module.state["_modules"].items():
-        if child is not None:
-            found |= {f"{name}.{rest}": tensor for rest, tensor in module_state(child).items()}
+    found: dict[str, Tensor] = {}
+    modules = [("", module)]
+    for prefix, one in modules:
+        own, children = _parts(one)
+        found |= {f"{prefix}{name}": tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
+        modules += [(f"{prefix}{name}.", child) for name, child in children.items() if child is not None]
+        if len(modules) > _MOST_MODULES or len(prefix) > _LONGEST_NAME:
+            raise CheckpointError("its modules have no end: one of them holds itself")
     return found
+
+
+def _parts(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a pickled module's own parameters and buffers, and its children."""
+    state = module.state if isinstance(module, StandIn) else {}
+    parameters, buffers, children = (state.get(name, {}) for name in ("_parameters", "_buffers", "_modules"))
+    if "_modules" not in state or not all(isinstance(part, dict) for part in (parameters, buffers, children)):
+        raise CheckpointError(f"a torch module was expected, got {getattr(module, 'kind', type(module).__name__)}")
+    return {**parameters, **buffers}, children
 
 
 class _Slot(NamedTuple):
@@ -142,7 +162,7 @@ def _read_legacy(file: Stream) -> Any:
         raise CheckpointError("it is neither a zip file nor does it begin with torch's magic number")
     version, platform = read_pickle(file, {}, _nothing), read_pickle(file, {}, _nothing)
     if version != _PROTOCOL or not (isinstance(platform, dict) and platform.get("little_endian")):
-        raise CheckpointError(f"its version {version} or its platform {platform} is unknown")
+        raise CheckpointError(f"its version and platform, {reprlib.repr((version, platform))}, are unknown")
     data = read_pickle(file, _CALLS, _persistent(reserve))
     keys = read_pickle(file, {}, _nothing)
     if not isinstance(keys, list) or not all(isinstance(key, str) and key in storages for key in keys):
@@ -174,7 +194,7 @@ def _persistent(load: Callable[[torch.dtype, str, int], Tensor]) -> Callable[[An
         if kind == "module":
             return rest[0]
         if kind != "storage" or not isinstance(rest[0], Global) or rest[0].module not in ("torch", "torch.cuda"):
-            raise ValueError(f"unknown persistent id {kind!r}")
+            raise ValueError(f"unknown persistent id {reprlib.repr(kind)}")
         storage_type, key, _, elements, *view = rest
         if view not in ([], [None]):
             raise ValueError("views of storages are not known")
@@ -184,7 +204,7 @@ def _persistent(load: Callable[[torch.dtype, str, int], Tensor]) -> Callable[[An
 
 
 def _nothing(identity: Any) -> Any:
-    raise ValueError(f"unexpected persistent id {identity!r}")
+    raise ValueError(f"unexpected persistent id {reprlib.repr(identity)}")
 
 
 def _rebuild(storage: _Slot, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
@@ -192,6 +212,8 @@ def _rebuild(storage: _Slot, offset: int, size: tuple[int, ...], stride: tuple[i
     last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
     if min((offset, *size, *stride), default=0) < 0 or (0 not in size and last >= elements.numel()):
         raise ValueError(f"a tensor of size {tuple(size)} does not fit into its storage")
+    if math.prod(size) > max(elements.numel(), _MOST_REPEATED):
+        raise ValueError(f"a tensor of size {tuple(size)} repeats a storage of {elements.numel()} numbers")
     return elements.as_strided(size, stride, offset)
 
 

@@ -22,6 +22,9 @@ from lipsound2.vocoder.waveglow import WaveGlow
 from lipsound2.weights import WEIGHTS_NAME, rebuild, save_weights
 
 Weights = dict[str, Tensor]
+_NAME = re.compile(r"(.*?)\.?((?:parametrizations\.weight\.original[01])|[^.]*)", re.DOTALL)
+_DEEPEST = 8
+"""Names below which a checkpoint may keep its model."""
 
 _NORMS = {
     "weight_v": "direction",
@@ -63,8 +66,9 @@ def read_waveglow(path: Path, audio: AudioConfig | None = None) -> WaveGlow:
         CheckpointError: The file holds no WaveGlow of this layout.
     """
     with guard(path):
-        weights = _renamed(_find_weights(read_checkpoint(path), path))
+        found = _find_weights(read_checkpoint(path), path)
         try:
+            weights = _renamed(found)
             config = _config(weights, audio or audio_22k())
             ours = _ours(weights, config)
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
@@ -74,7 +78,9 @@ def read_waveglow(path: Path, audio: AudioConfig | None = None) -> WaveGlow:
 
 def _find_weights(found: Any, path: Path) -> Weights:
     """Find the model in a checkpoint: itself, or below the usual names."""
-    while isinstance(found, dict):
+    for _ in range(_DEEPEST):
+        if not isinstance(found, dict):
+            break
         inner = next((found[name] for name in ("model", "state_dict") if name in found), None)
         if inner is None:
             break
@@ -90,7 +96,7 @@ def _renamed(weights: Weights) -> Weights:
     """Give every weight-normed layer a direction and a gain, also where they are multiplied already."""
     named: Weights = {}
     for name, tensor in weights.items():
-        layer, kind = re.fullmatch(r"(.*?)\.?((?:parametrizations\.weight\.original[01])|[^.]*)", name).groups()  # type: ignore[union-attr]
+        layer, kind = _NAME.fullmatch(name).groups()  # type: ignore[union-attr]
         if kind == "weight" and layer.startswith("WN.") and not layer.endswith(".end"):
             named[f"{layer}.direction"] = tensor
             named[f"{layer}.gain"] = tensor.norm(dim=(1, 2), keepdim=True)

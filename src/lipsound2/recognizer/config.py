@@ -1,6 +1,7 @@
 """Every setting of a Jasper as a frozen dataclass; presets are functions."""
 
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, in_range
 from lipsound2.errors import ConfigError
@@ -27,6 +28,12 @@ class FeatureConfig:
     preemphasis: float = 0.97
     dither: float = 1e-5
     guard: float = 2.0**-24
+
+    def __post_init__(self) -> None:
+        self.filters()
+        in_range(self, 0, 1, "preemphasis")
+        in_range(self, 0, inf, "dither")
+        in_range(self, 0, inf, "guard", above=True)
 
     def filters(self) -> AudioConfig:
         """Give the settings that the mel filters depend on."""
@@ -110,8 +117,8 @@ class JasperConfig:
 
     def __post_init__(self) -> None:
         Alphabet(self.alphabet)
-        if not 1 <= len(self.blocks) <= MOST_LAYERS:
-            raise ConfigError(f"1 to {MOST_LAYERS} blocks were expected, got {len(self.blocks)}")
+        if not 1 <= sum(block.repeat for block in self.blocks) <= MOST_LAYERS:
+            raise ConfigError(f"1 to {MOST_LAYERS} sub-blocks were expected, got {len(self.blocks)} blocks")
 
     @property
     def samples_per_frame(self) -> int:

@@ -6,6 +6,9 @@ from math import inf
 from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, audio_16k, audio_22k, in_range
 from lipsound2.errors import ConfigError
 
+MOST_DOUBLINGS = 16
+"""Layers of a coupling, each of which sees twice as far as the one before."""
+
 
 @dataclass(frozen=True)
 class WaveGlowConfig:
@@ -46,7 +49,8 @@ class WaveGlowConfig:
     denoise: float = 0.0
 
     def __post_init__(self) -> None:
-        in_range(self, 1, MOST_LAYERS, "flows", "layers", "early_every")
+        in_range(self, 1, MOST_LAYERS, "flows", "early_every")
+        in_range(self, 1, MOST_DOUBLINGS, "layers")
         in_range(self, 1, MOST_UNITS, "group", "channels", "kernel", "condition")
         in_range(self, 0, MOST_UNITS, "early_size", "prediction")
         in_range(self, 0, inf, "mel_std", above=True)
