@@ -278,3 +278,21 @@ def test_help_is_quick_and_names_every_command(lipsound2):
         assert command in done.stdout
     code = "import sys, lipsound2.cli; assert 'torch' not in sys.modules and 'cv2' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_empty_argument_is_refused(lipsound2):
+    for arguments in (("speak", ""), ("speak", "a.mp4", "-o", ""), ("read", "a.mp4", "--pack", "")):
+        assert "one of the arguments is empty" in only_error(lipsound2(*arguments))[0]
+    assert "999999 threads are more" in only_error(lipsound2("speak", "a.mp4", "--threads", 999_999))[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full device")
+def test_a_full_standard_output_is_no_fault_of_a_video(pack, clips, tmp_path):
+    command = [sys.executable, "-m", "lipsound2", "speak", str(find_videos(clips)[0]), "-o", str(tmp_path), "-f", "wav"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, "--pack", str(pack)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
+        )
+    assert "cannot write to standard output: No space left on device" in done.stderr
+    assert done.returncode == 0
+    assert len(list(tmp_path.glob("*.wav"))) == 1

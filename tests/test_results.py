@@ -13,7 +13,7 @@ from test_pipeline import pipeline, speech, video
 from lipsound2 import atomic, jobs, speaking
 from lipsound2.errors import ConfigError, LipSoundError, StorageError
 from lipsound2.facts import facts
-from lipsound2.results import LONGEST, RECORDS, Results, fit
+from lipsound2.results import LONGEST, RECORDS, Results, difference, fit
 from lipsound2.speaking import Options, Tools, speak_all
 from lipsound2.subtitles import to_json
 from lipsound2.terminal import Manner, behave
@@ -338,3 +338,16 @@ def test_a_damaged_record_is_said(films, tmp_path):
     (refused,) = jobs.find_jobs([path], Results(tmp_path / "out")).refused
     assert isinstance(refused[1], StorageError)
     assert "is damaged" in refused[1].message
+
+
+def test_what_is_no_file_in_a_folder_is_an_error_and_the_rest_is_done(batch, video, films):
+    shutil.copy(video, films / "a.mp4")
+    (films / "nowhere.mp4").symlink_to(films / "gone.mp4")
+    (films / "loop.mp4").symlink_to(films / "loop.mp4")
+    os.mkfifo(films / "pipe.mp4")
+    assert batch.run([films], formats=("wav",)) == (1, 0, 3, 1)
+
+
+def test_text_that_was_not_asked_for_before_is_named():
+    assert difference({"face": "left"}, {"face": "left", "recognizer": "jasper"}) == "without text"
+    assert difference({"face": "left"}, {"face": "right"}) == "with face left, not right"

@@ -266,3 +266,24 @@ def test_sound_may_change_its_kind_on_the_way(tmp_path):
     path = tmp_path / "joined.ts"
     path.write_bytes((tmp_path / "one.ts").read_bytes() + (tmp_path / "two.ts").read_bytes())
     np.testing.assert_allclose(clicks(media.read_audio(path, 16_000)), flashes(path), atol=0.06)
+
+
+def test_a_video_of_few_pictures_a_second_is_said_to_be_one(tmp_path):
+    counting_video(tmp_path / "a.mp4", Fraction(2), 4.0)
+    stream = media.stream_frames(tmp_path / "a.mp4")
+    list(stream)
+    assert stream.account.notes() == (
+        "there are only 2 pictures a second, too few to read lips from",
+        "pictures stand still for 4.0 s in all",
+    )
+
+
+def test_sound_that_lasts_longer_is_no_sign_of_damage(tmp_path):
+    flash_and_click(tmp_path / "a.mp4", "libx264", "aac", seconds=2.0)
+    for name, order in (("sound late", ("0:v", "1:a")), ("picture late", ("1:v", "0:a"))):
+        path = tmp_path / f"{name}.mkv"
+        ffmpeg("-i", tmp_path / "a.mp4", "-itsoffset", 30, "-i", tmp_path / "a.mp4", "-map", order[0], "-map", order[1],
+               "-c", "copy", path)  # fmt: skip
+        stream = media.stream_frames(path)
+        assert len(list(stream)) == 50
+        assert stream.account.notes() == ()

@@ -125,7 +125,7 @@ class Familiarity:
         if measure >= self.calibration.threshold:
             return None
         return (
-            f"the pack {pack} was not trained on this face, or not from this side (familiarity {measure:.2f}, known "
+            f"the pack {pack} was not trained on this face, or not seen like this (familiarity {measure:.2f}, known "
             f"from {self.calibration.threshold:g}): it has only its own voices and words, do not trust what it says"
         )
 

@@ -144,7 +144,8 @@ def _check(source: Path) -> None:
         raise MediaError("-: pipes cannot be read", "give a file")
     if url and not source.exists():
         hint = "give the path alone" if url[1].lower() == "file" else "download it first, then give the file"
-        whole = f"{url[0]}//{str(source)[url.end() :].lstrip('/')}".replace("///", "//")
+        slashes = "///" if url[1].lower() == "file" else "//"
+        whole = f"{url[1]}:{slashes}{str(source)[url.end() :].lstrip('/')}"
         raise MediaError(f"{whole} is a URL, a file or folder was expected", hint)
     mode = source.stat().st_mode if _there(source) else 0
     if not mode:
@@ -197,8 +198,12 @@ class _Walk:
             return
         if path.is_dir():
             self._enter(path)
-        elif path.suffix.lower() in self.suffixes and os.path.realpath(path) not in self.made and path.is_file():
-            self.files.append(path)
+        elif path.suffix.lower() in self.suffixes and os.path.realpath(path) not in self.made:
+            if path.is_file():
+                self.files.append(path)
+            else:
+                what = "is a link that leads nowhere" if path.is_symlink() else "is a pipe or a device"
+                self.refused.append((path, MediaError(f"{path} {what}", "give a file")))
 
     def _learn(self, folder: Path) -> None:
         if (folder / RECORDS).is_dir():

@@ -292,12 +292,13 @@ class Pipeline:
                 report("finding faces", min(1.0, (frame.number + 1) / total) if total else 0.0)
 
         tracking = faces.find_tracks(frames(), self.detector)
-        if tracking.frames < faces.SHORTEST:
+        pictures = stream.account
+        if pictures.decoded < faces.SHORTEST or tracking.frames < faces.SHORTEST:
             raise MediaError(
-                f"{source} is too short: {tracking.frames} frames at {fps} fps, {faces.SHORTEST} or more were expected",
+                f"{source} is too short: {pictures.decoded} pictures, {faces.SHORTEST} or more were expected",
                 "give a video, not a photo",
             )
-        return tracking, stream.account
+        return tracking, pictures
 
     def _speak(
         self,

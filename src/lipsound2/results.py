@@ -246,6 +246,8 @@ def difference(made: Settings, wanted: Settings) -> str:
     for name in wanted.keys() | made.keys():
         if name == CONTENT and made.get(name) != wanted.get(name):
             return "before its video was changed"
+    if ("recognizer" in made) != ("recognizer" in wanted):
+        return "without text" if "recognizer" in wanted else "with text"
     name = min(name for name in wanted.keys() | made.keys() if made.get(name) != wanted.get(name))
     return f"with {name} {made.get(name, 'none')}, not {wanted.get(name, 'none')}"
 

@@ -93,8 +93,10 @@ def result(line: str, facts: dict[str, Any]) -> None:
         return
     try:
         print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            show_error(LipSoundError(f"cannot write to standard output: {error.strerror}", "the files are written"))
 
 
 def counting_bar() -> Progress:
@@ -106,7 +108,7 @@ def counting_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=manner().quiet,
+        disable=manner().quiet or not console.is_terminal,
     )
 
 

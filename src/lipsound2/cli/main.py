@@ -30,7 +30,7 @@ from lipsound2.cli import (
     vocoders,
 )
 from lipsound2.cli.options import EPILOG
-from lipsound2.errors import InternalError, LipSoundError, explain
+from lipsound2.errors import ConfigError, InternalError, LipSoundError, explain
 from lipsound2.terminal import DEBUG_VARIABLE, Manner, behave, prepare_streams, say, show_error
 
 MANNERS = {
@@ -90,9 +90,10 @@ def _whole(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its status; an error is one line and a hint."""
     prepare_streams()
-    words = _behave(list(sys.argv[1:] if arguments is None else arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with _interrupts():
         try:
+            words = _behave(words)
             status = app(words, prog_name="lipsound2", standalone_mode=False)
         except _InterruptedError:
             say("interrupted; the same command goes on where it can")
@@ -114,6 +115,8 @@ _CLICK_ERROR: Any = _USAGE_ERROR.__bases__[0]
 
 def _behave(words: list[str]) -> list[str]:
     """Take the options that every command knows out of the arguments, wherever they stand, and follow them."""
+    if "" in words:
+        raise ConfigError("one of the arguments is empty", "a variable of the shell may not be set")
     stop = words.index("--") if "--" in words else len(words)
     asked = {MANNERS[word] for word in words[:stop] if word in MANNERS}
     if "debug" in asked:

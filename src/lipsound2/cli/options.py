@@ -186,6 +186,9 @@ def use_threads(count: int | None) -> None:
     """Compute with so many CPU threads from now on; best called before torch is imported."""
     if count is None:
         return
+    most = 4 * (os.cpu_count() or 1)
+    if count > most:
+        raise ConfigError(f"{count} threads are more than this machine can use, at most {most}", "leave out --threads")
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(count)
     import cv2
     import torch

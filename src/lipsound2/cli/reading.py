@@ -65,7 +65,7 @@ def read(
     from lipsound2.results import Results
 
     place = jobs.read_output(output, inputs, reading.FORMATS, formats)
-    wanted = tuple(dict.fromkeys((formats or place.format or DEFAULT_FORMATS).split(",")))
+    wanted = tuple(dict.fromkeys((formats or place.format or DEFAULT_FORMATS).lower().split(",")))
     speaking.check_formats(wanted, reading.FORMATS)
     if sound:
         files = {"detector": detector != DetectorName.mtcnn, "detector_file": detector_file is not None}

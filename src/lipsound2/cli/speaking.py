@@ -65,7 +65,7 @@ def speak(
     from lipsound2.results import Results
 
     place = jobs.read_output(output, inputs, (*speaking.FORMATS, *speaking.WRITERS), formats)
-    asked = (formats or place.format or DEFAULT_FORMATS).split(",")
+    asked = (formats or place.format or DEFAULT_FORMATS).lower().split(",")
     wanted = tuple(dict.fromkeys([*asked, *(["txt", "srt"] if text else [])]))
     options = speaking.Options(face, wanted, force, track)
     if detector != DetectorName.yunet:

@@ -44,6 +44,8 @@ def join(folders: Sequence[Path], output: Path) -> int:
             for shard in sorted({entry.shard for entry in entries}):
                 _link(folder / shard, temporary / f"{number}-{shard}")
             joined |= {entry.key: replace(entry, shard=f"{number}-{entry.shard}") for entry in entries}
+        if not joined:
+            raise DataError("there is no sample in any of the folders", "see their failures.jsonl")
         (temporary / INDEX_NAME).write_text(to_lines(joined.values()), encoding="utf-8")
     return len(joined)
 

@@ -8,6 +8,8 @@ MAX_GAP = 10.0
 """Seconds between two time stamps beyond which the gap is cut."""
 STANDSTILL = 0.25
 """Seconds beyond which one picture is no longer a picture of speech."""
+SLOW = 10.0
+"""Pictures a second below which lips cannot be read."""
 CUT_SHORT = 1.0
 """Seconds that may be missing of the length that a file states."""
 
@@ -63,6 +65,7 @@ class PictureAccount:
             f"the time stamps start again {_times(self.restarts)}: joined to one recording": self.restarts,
             f"gaps of {self.cut:,.0f} s in the time stamps were cut": self.cut,
             f"{self.dropped} pictures were left out, their time stamps go backwards": self.dropped,
+            f"there are only {self.rate:g} pictures a second, too few to read lips from": 0 < self.rate < SLOW,
             f"pictures stand still for {self.still:.1f} s in all": self.still >= STANDSTILL,
             "the file is damaged: what comes after could not be read": self.broken,
             f"the picture ends at {self.seconds:.1f} s of {self.stated or 0:.1f} s; the file may be damaged": (

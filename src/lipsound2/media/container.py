@@ -16,8 +16,9 @@ from lipsound2.errors import MediaError
 from lipsound2.foreign import look
 
 VIDEO_SUFFIXES = frozenset(
-    {f".{name}" for name in ("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg")}
-    | {f".{name}" for name in ("mts", "mxf", "ogv", "ts", "vob", "webm", "wmv")}
+    {f".{name}" for name in ("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "m2ts", "m2v", "m4v", "mk3d")}
+    | {f".{name}" for name in ("mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "nut", "ogm", "ogv", "qt")}
+    | {f".{name}" for name in ("rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m")}
 )
 UNSTAMPED = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Formats whose pictures carry no time of showing."""
@@ -67,10 +68,19 @@ def probe(path: Path, track: int | None = None) -> MediaInfo:
 
 
 def stated_duration(container: av.container.InputContainer, video: av.VideoStream) -> float | None:
-    """Return how many seconds the picture lasts by the file's own word."""
+    """Return how many seconds the picture lasts by the file's own word; a length that may be the sound's is none."""
     if video.duration and video.time_base:
         return float(video.duration * video.time_base)
-    return container.duration / av.time_base if container.duration else None
+    stated = _seconds(video.metadata.get("DURATION", ""))
+    if stated is not None:
+        return stated - float((video.start_time or 0) * (video.time_base or 0))
+    return container.duration / av.time_base if container.duration and not container.streams.audio else None
+
+
+def _seconds(text: str) -> float | None:
+    """Read a time as Matroska writes it, such as 00:00:02.240000000."""
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 @contextmanager

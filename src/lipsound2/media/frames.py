@@ -101,7 +101,7 @@ class FrameStream(Iterator[Frame]):
         self._seconds = held.time + held.duration
 
     def _shown(self, picture: Picture, start: int, stop: int, seconds: float) -> Iterator[Frame]:
-        self._still += seconds if seconds > max(STANDSTILL, 3 * self._pictures.clock.period) else 0.0
+        self._still += seconds if seconds > STANDSTILL else 0.0
         self._seconds = picture.time
         if start < stop:
             self._used += 1
