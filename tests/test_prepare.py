@@ -98,7 +98,7 @@ def instead_of_work(made: list[str]):
     def run(tasks, *_):
         for task in tasks:
             made.append(task.clip.id)
-            meta = {"id": task.clip.id, "split": task.clip.split}
+            meta = {"id": task.clip.id, "speaker": "me", "split": task.clip.split, "fps": 25, "sample_rate": 16_000}
             if "bad" in task.clip.id:
                 module._stage_failure(task, "bad")
             else:
