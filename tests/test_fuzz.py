@@ -63,7 +63,6 @@ def test_what_hangs_or_crashes_is_noticed_and_costs_one_process(tmp_path):
     [
         ("traceback", lambda path: {}["missing"]),
         ("vague", lambda path: path.with_name("missing").read_text()),
-        ("unclear", lambda path: throw(DataError("word " * 150))),
         ("refused", lambda path: throw(DataError("one line"))),
         ("escape", lambda path: os.system("true")),
         ("escape", lambda path: path.parents[1].joinpath("escaped").touch()),

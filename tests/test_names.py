@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lipsound2.names import LONGEST, clip_id, file_name, sample_key
+from lipsound2.names import LONGEST, clip_id, file_name, is_folder, sample_key
 
 
 def test_plain_ids_keep_their_names():
@@ -30,3 +30,10 @@ def test_bytes_that_are_no_text_become_text():
     path = Path("s\udce9/x")
     assert clip_id(path) == "s\\xe9/x"
     sample_key(clip_id(path)).encode()
+
+
+def test_what_cannot_be_a_name_is_no_folder(tmp_path):
+    assert is_folder(tmp_path)
+    assert is_folder(str(tmp_path))
+    for name in ("x" * 5000, "a\0b", str(tmp_path / "nothing")):
+        assert not is_folder(name)

@@ -233,7 +233,7 @@ def test_a_loss_that_grows_without_end_stops(prepared, tmp_path, monkeypatch):
 
 def state(step: int) -> TrainingState:
     weights = {"a": torch.full((2, 3), float(step)), "n": torch.tensor(step)}
-    optimizer = {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 3)}}, "param_groups": [{"lr": 0.1}]}
+    optimizer = {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 3)}}
     return TrainingState(step, 0.5, weights, weights, optimizer)
 
 
@@ -244,7 +244,7 @@ def test_checkpoints_come_back_and_only_the_newest_stay(tmp_path):
     back = load_state(tmp_path)
     assert (back.step, back.best) == (3, 0.5)
     assert torch.equal(back.weights["a"], torch.full((2, 3), 3.0))
-    assert torch.equal(back.optimizer["state"][0]["exp_avg"], torch.ones(2, 3))
+    assert torch.equal(back.slots[0]["exp_avg"], torch.ones(2, 3))
     assert load_state(tmp_path / "none") is None
 
 
@@ -380,9 +380,7 @@ def test_the_loop_names_no_model():
     assert "LipSound2" not in text.split('"""', 2)[2]
 
 
-@pytest.mark.parametrize(
-    "change", [{"step": 1.5}, {"best": []}, {"groups": 3}, {"groups": [{"lr": {}}]}, {"groups": [{"lr": 1e-3}]}]
-)
+@pytest.mark.parametrize("change", [{"step": 1.5}, {"step": -1}, {"step": "1"}, {"best": []}, {"best": True}])
 def test_a_checkpoint_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
     pretrain(prepared, tmp_path, recipe(epochs=1), cpu())
     for path in (tmp_path / "checkpoints").glob("step-*/training.json"):

@@ -13,6 +13,14 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9
 """Names that Windows keeps for devices."""
 
 
+def is_folder(name: str | Path) -> bool:
+    """Return whether there is a folder of that name; a text that cannot be a name is none."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def clip_id(path: Path) -> str:
     """Return a relative path as an id: slashes on every system, bytes that are no UTF-8 as escapes."""
     return printable(path.as_posix())

@@ -1,8 +1,8 @@
 """A process that runs cases one by one -> their outcomes; one that hangs or crashes costs one process.
 
 Outcomes are `ok` and `refused`, with one line that says why, or failures: `traceback` is a bug, `vague` an error
-that only the last resort would explain, `unclear` an explanation that nobody would read, `memory`, `hang` and `crash`
-what they say, and `escape` whatever an input did outside of its folder.
+that only the last resort would explain, `memory`, `hang` and `crash` what they say, and `escape` whatever an input did
+outside of its folder.
 """
 
 import contextlib
@@ -23,9 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GOOD = ("ok", "refused")
-KINDS = (*GOOD, "traceback", "vague", "unclear", "memory", "hang", "crash", "escape")
-LONGEST = 500
-"""Characters of an explanation that is read."""
+KINDS = (*GOOD, "traceback", "vague", "memory", "hang", "crash", "escape")
 RUNS = frozenset({"os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class"})
 WRITES = frozenset({"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.symlink", "os.link"})
 """Audit events of Python that no input may cause at all, or may cause in the case's own folder only."""
@@ -171,8 +169,6 @@ def run_case(plan: Plan, group: str, index: int, watch: "Watch") -> Outcome:
         kind, detail = "traceback", "".join(traceback.format_exception(error.__cause__ or error))
     except LipSoundError as error:
         kind, detail = "refused", error.message
-        if len(error.message) > LONGEST:
-            kind = "unclear"
     except Exception as error:  # noqa: BLE001  (what a fuzzer is for)
         kind = "traceback" if isinstance(explain(error, case.path), InternalError) else "vague"
         detail = traceback.format_exc()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lipsound2.names import is_folder
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import SUMS_NAME, Pack
 from lipsound2.recognizer.reader import LANGUAGE_NAME, JasperRecognizer
@@ -39,7 +40,7 @@ def _pack(pack: Pack) -> str:
 
 def _model(name: str, part: str) -> str:
     """Return a model's name; for a folder also a digest of its weights and its language model."""
-    folder = find_weights(Path(name), part) if Path(name).is_dir() else None
+    folder = find_weights(Path(name), part) if is_folder(name) else None
     if folder is None:
         return name
     files = [folder / WEIGHTS_NAME, folder / LANGUAGE_NAME]

@@ -28,6 +28,7 @@ from lipsound2.errors import CheckpointError, guard
 from lipsound2.familiarity import Familiarity
 from lipsound2.foreign import describe, look
 from lipsound2.model import LipSound2
+from lipsound2.names import is_folder
 from lipsound2.plaintext import read_text
 from lipsound2.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
 
@@ -105,7 +106,7 @@ def find_pack(name: str | Path) -> Pack:
         CheckpointError: There is none, or a file of it was changed.
     """
     folder = Path(name)
-    if not folder.is_dir():
+    if not is_folder(name):
         folders = {path.name: path for path in reversed(_installed())}
         if str(name) not in folders:
             raise CheckpointError(f"no pack and no folder {str(name)!r}", f"installed: {', '.join(folders) or 'none'}")

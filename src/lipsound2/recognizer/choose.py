@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lipsound2.errors import CheckpointError
+from lipsound2.names import is_folder
 from lipsound2.packs import find_pack, list_packs
 from lipsound2.recognizer.beam import BeamConfig
 from lipsound2.recognizer.reader import LANGUAGE_NAME, JasperRecognizer, load_recognizer
@@ -38,7 +39,7 @@ def choose(
         return WhisperRecognizer(size, device) if size else WhisperRecognizer(device=device)
     if name.endswith(BEAM):
         name, beam = name.removesuffix(BEAM), beam or BeamConfig()
-    folder = packed if name == JasperRecognizer.name else Path(name) if Path(name).is_dir() else _of_pack(name)
+    folder = packed if name == JasperRecognizer.name else Path(name) if is_folder(name) else _of_pack(name)
     if folder is None:
         raise CheckpointError(
             "the pack holds no recogniser", "train one with lipsound2 recognizer train, or give --recognizer"

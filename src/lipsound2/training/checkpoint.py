@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,23 +28,22 @@ class TrainingState(NamedTuple):
         best: Best validation score so far, lower is better.
         weights: Weights as the optimiser sees them.
         average: Running mean of the weights.
-        optimizer: State dict of the optimiser.
+        slots: What the optimiser keeps of each parameter, by its number; its settings are those of the run.
     """
 
     step: int
     best: float
     weights: Mapping[str, Tensor]
     average: Mapping[str, Tensor]
-    optimizer: Mapping[str, Any]
+    slots: Mapping[int, Mapping[str, Tensor]]
 
 
 def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
     """Write a checkpoint below `folder` and remove all but the newest `keep`; any of later steps is a damaged one."""
     tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
-    slots = state.optimizer["state"]
-    for slot, values in slots.items():
+    for slot, values in state.slots.items():
         tensors |= {f"optimizer/{slot}/{name}": torch.as_tensor(value) for name, value in values.items()}
-    progress = {"step": state.step, "best": state.best, "groups": state.optimizer["param_groups"]}
+    progress = {"step": state.step, "best": state.best}
     with atomic_path(folder / f"step-{state.step:09d}") as temporary:
         temporary.mkdir()
         save_weights(temporary / WEIGHTS_NAME, state.average)
@@ -85,11 +84,11 @@ def load_state(folder: Path) -> TrainingState | None:
 def _read(path: Path) -> TrainingState:
     try:
         progress = json.loads((path / PROGRESS_NAME).read_text(encoding="utf-8"))
-        step, best, groups = progress["step"], progress["best"], progress["groups"]
+        step, best = progress["step"], progress["best"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / PROGRESS_NAME} is damaged") from error
-    if type(step) is not int or step < 0 or type(best) not in (int, float) or not _are_groups(groups):
-        raise CheckpointError(f"{path / PROGRESS_NAME} is damaged: step, best or groups make no sense")
+    if type(step) is not int or step < 0 or type(best) not in (int, float):
+        raise CheckpointError(f"{path / PROGRESS_NAME} is damaged: step or best make no sense")
     slots: dict[int, dict[str, Tensor]] = {}
     weights = {}
     for name, tensor in load_weights(path / STATE_NAME).items():
@@ -101,17 +100,7 @@ def _read(path: Path) -> TrainingState:
             slots.setdefault(int(slot), {})[value] = tensor
         else:
             raise CheckpointError(f"{path / STATE_NAME} is no training state: it holds {name}")
-    optimizer = {"state": slots, "param_groups": groups}
-    return TrainingState(step, best, weights, load_weights(path / WEIGHTS_NAME), optimizer)
-
-
-def _are_groups(groups: Any) -> bool:
-    """Find out whether something can be the settings of an optimiser: numbers, switches, and lists of numbers."""
-
-    def plain(value: Any) -> bool:
-        return value is None or isinstance(value, int | float) or (isinstance(value, list) and all(map(plain, value)))
-
-    return isinstance(groups, list) and all(isinstance(g, dict) and all(map(plain, g.values())) for g in groups)
+    return TrainingState(step, best, weights, load_weights(path / WEIGHTS_NAME), slots)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,11 @@ def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fab
         TrainingError: The loss is not finite or diverges.
     """
     trainer = _Trainer(task, settings, run, fabric)
-    trainer.resume()
-    trainer.train()
+    try:
+        trainer.resume()
+        trainer.train()
+    finally:
+        trainer.close()
     return trainer.best
 
 
@@ -101,7 +104,9 @@ class _Trainer:
         try:
             self.task.model.load_state_dict(dict(state.weights))
             self.average.load_state_dict(dict(state.average))
-            self.optimizer.load_state_dict(dict(state.optimizer))
+            self._check_slots(state.slots)
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": dict(state.slots), "param_groups": groups})
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             folder = self.run / "checkpoints"
             raise CheckpointError(
@@ -109,6 +114,22 @@ class _Trainer:
                 f"delete {folder} to begin anew, or choose another -o",
             ) from error
         self._say(f"resumed {self.run} at step {self.step}")
+
+    def _check_slots(self, slots: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """See that what the optimiser kept belongs to this model's parameters.
+
+        Raises:
+            ValueError: It does not.
+        """
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if slots and (
+            set(slots) != set(range(len(parameters))) or len({frozenset(kept) for kept in slots.values()}) > 1
+        ):
+            raise ValueError(f"it keeps {len(slots)} of {len(parameters)} parameters")
+        for number, kept in slots.items():
+            for name, value in kept.items():
+                if value.numel() != 1 and value.shape != parameters[number].shape:
+                    raise ValueError(f"{name} of parameter {number} has the shape {tuple(value.shape)}")
 
     def _check_step(self, step: int) -> None:
         """See that all processes go on from one step, which they do not where machines do not share the folder."""
@@ -135,6 +156,8 @@ class _Trainer:
                 if (epoch + 1) % self.settings.validate_every == 0 or self.step == total:
                     self._validate(epoch + 1)
                 self._save()
+
+    def close(self) -> None:
         if self.writer:
             self.writer.close()
 
@@ -270,7 +293,7 @@ class _Trainer:
             if self.fabric.is_global_zero:
                 model: dict[str, Tensor] = self.task.model.state_dict()
                 average = self.average.state_dict()
-                state = TrainingState(self.step, self.best, model, average, self.optimizer.state_dict())
+                state = TrainingState(self.step, self.best, model, average, self.optimizer.state_dict()["state"])
                 save_state(self.run / "checkpoints", state)
 
 

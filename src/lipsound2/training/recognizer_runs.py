@@ -13,6 +13,7 @@ import lightning_fabric
 import torch
 
 from lipsound2.config import TrainConfig, in_range, read_config
+from lipsound2.names import is_folder
 from lipsound2.packs import find_pack
 from lipsound2.recognizer.augment import SpeechAugmentConfig
 from lipsound2.recognizer.choose import find_recognizer
@@ -109,7 +110,7 @@ def finetune_recognizer(
     """
 
     def starting() -> Jasper:
-        folder = Path(start) if Path(start).is_dir() else find_pack(start).folder
+        folder = Path(start) if is_folder(start) else find_pack(start).folder
         return load_jasper(find_recognizer(folder)).train()
 
     return _train({"generated": generated, "real": prepared}, run, recipe, fabric, starting, more)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lipsound2.config import TrainConfig, in_range, read_config
 from lipsound2.errors import ConfigError
+from lipsound2.names import is_folder
 from lipsound2.packs import find_pack
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import beginning, begun_with
@@ -161,7 +162,7 @@ def find_waveglow(name: Path | str) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    return waveglow_folder(Path(name) if Path(name).is_dir() else find_pack(name).folder)
+    return waveglow_folder(Path(name) if is_folder(name) else find_pack(name).folder)
 
 
 def _datasets(prepared: Path, recipe: VocoderRecipe) -> tuple[SegmentDataset, SegmentDataset]:

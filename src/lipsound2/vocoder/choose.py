@@ -6,6 +6,7 @@ import torch
 
 from lipsound2.config import AudioConfig
 from lipsound2.errors import CheckpointError, ConfigError
+from lipsound2.names import is_folder
 from lipsound2.vocoder.griffin_lim import GriffinLim
 from lipsound2.vocoder.hifigan import HifiGan, load_hifigan
 from lipsound2.vocoder.synthesis import WaveGlowVocoder, load_waveglow, waveglow_folder
@@ -32,7 +33,7 @@ def choose_vocoder(name: str, audio: AudioConfig, packed: Path | None, device: t
         return GriffinLim(audio)
     if name == HifiGan.name:
         return load_hifigan(audio, device)
-    if name != WaveGlowVocoder.name and not Path(name).is_dir():
+    if name != WaveGlowVocoder.name and not is_folder(name):
         raise ConfigError(f"unknown vocoder {name!r}", f"known: {', '.join(NAMES)}, or the folder of a WaveGlow")
     folder = packed if name == WaveGlowVocoder.name else waveglow_folder(Path(name))
     if folder is None:
