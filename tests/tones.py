@@ -51,9 +51,10 @@ def corpus(folder: Path, texts: dict[str, list[str]], letters: str) -> Path:
     for split, lines in texts.items():
         samples = []
         for number, text in enumerate(lines):
-            meta = {"split": split, "speaker": "tone", "transcript": text, "sample_rate": RATE, "frames": 0}
+            known = {"id": f"tone/{split}{number}", "speaker": "tone", "split": split, "transcript": text}
+            meta = known | {"sample_rate": RATE, "fps": 25, "frames": 0}
             files = {"json": json.dumps(meta).encode(), "flac": encode_wave(say(text, letters), RATE)}
-            samples.append(Sample(f"tone/{split}{number}", files, meta))
+            samples.append(Sample(known["id"], files, meta))
         index += write_shard(folder / f"{split}-00000.tar", samples)
     write_text(folder / INDEX_NAME, to_lines(index))
     return folder
