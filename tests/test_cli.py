@@ -296,3 +296,11 @@ def test_a_full_standard_output_is_no_fault_of_a_video(pack, clips, tmp_path):
     assert "cannot write to standard output: No space left on device" in done.stderr
     assert done.returncode == 0
     assert len(list(tmp_path.glob("*.wav"))) == 1
+
+
+def test_an_input_that_may_not_be_read_costs_only_itself(lipsound2, pack, tmp_path, monkeypatch):
+    """The command line does not ask whether files can be read, which would end the whole batch."""
+    (tmp_path / "a.mp4").write_text("no video")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    done = lipsound2("speak", tmp_path / "a.mp4", "-o", tmp_path / "out", "--pack", pack)
+    assert "a.mp4 is not a media file" in only_error(done)[0]

@@ -45,7 +45,9 @@ def test_speaks_and_reads_without_home_user_or_utf8(tmp_path_factory):
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     target = folder / "日本 out"
-    command = [*unknown_user(), sys.executable, "-c", code, "speak", str(EXAMPLE), "--text", "-o", str(target)]
+    video = folder / EXAMPLE.name
+    shutil.copyfile(EXAMPLE, video)
+    command = [*unknown_user(), sys.executable, "-c", code, "speak", str(video), "--text", "-o", str(target)]
     done = subprocess.run(command, cwd="/proc", env=environment, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     assert sorted(path.suffix for path in target.iterdir() if not path.name.startswith(".")) == [

@@ -85,8 +85,10 @@ def positive(value: float | None) -> float | None:
     return finite(value)
 
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]
-OutputFile = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; for one video also a file.")]
+Output = Annotated[Path, typer.Option("--output", "-o", readable=False, help="Folder to write to.")]
+OutputFile = Annotated[
+    Path, typer.Option("--output", "-o", readable=False, help="Folder to write to; for one video also a file.")
+]
 Prepared = Annotated[Path, typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto takes the first GPU, else the CPU.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to compute with.", show_default="one a core")]

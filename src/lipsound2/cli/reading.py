@@ -31,7 +31,10 @@ DEFAULT_FORMATS = "txt"
 
 def read(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Videos, or folders of videos; with --sound also sound.", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Videos, or folders of videos; with --sound also sound.", show_default=False, readable=False
+        ),
     ],
     output: OutputFile = Path("out"),
     pack: PackName = "grid-s1",

@@ -30,7 +30,9 @@ DEFAULT_FORMATS = "wav,mp4,png"
 
 
 def speak(
-    inputs: Annotated[list[Path], typer.Argument(help="Videos, or folders of videos.", show_default=False)],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Videos, or folders of videos.", show_default=False, readable=False)
+    ],
     output: OutputFile = Path("out"),
     pack: PackName = "grid-s1",
     face: Face = "largest",
