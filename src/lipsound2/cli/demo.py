@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lipsound2.cli.options import Output
+from lipsound2.terminal import result
 
 
 def demo(output: Output = Path("out")) -> None:
@@ -14,6 +15,6 @@ def demo(output: Output = Path("out")) -> None:
     from lipsound2.recognizer.choose import choose
 
     speech = lipsound2.load().speak(example()).read(choose("jasper", find_pack(DEFAULT_PACK).recognizer))
-    for path in speech.save(output, "demo", ("wav", "mp4", "png", "txt", "srt"), force=True):
-        print(path)  # noqa: T201
-    print(f"said: {SAID}\nread: {speech.transcript.text if speech.transcript else ''}")  # noqa: T201
+    paths = [str(path) for path in speech.save(output, "demo", ("wav", "mp4", "png", "txt", "srt"), force=True)]
+    read = speech.transcript.text if speech.transcript else ""
+    result("\n".join([*paths, f"said: {SAID}", f"read: {read}"]), {"outputs": paths, "said": SAID, "read": read})
