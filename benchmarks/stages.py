@@ -30,12 +30,12 @@ import torch
 from lipsound2 import faces, media
 from lipsound2.config import CONFIG_NAME, ModelConfig, paper, read_config
 from lipsound2.errors import LipSoundError
+from lipsound2.inference.pipeline import Pipeline
 from lipsound2.model import LipSound2
 from lipsound2.packs import Pack, find_pack
-from lipsound2.pipeline import Pipeline
 from lipsound2.recognizer.config import jasper_10x5dr, jasper_small
 from lipsound2.recognizer.jasper import Jasper
-from lipsound2.recognizer.reader import JasperRecognizer, load_recognizer
+from lipsound2.recognizer.transcriber import JasperRecognizer, load_recognizer
 from lipsound2.vocoder import GriffinLim, Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
 from lipsound2.vocoder.config import WaveGlowConfig, waveglow_256

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import lipsound2
 from lipsound2.errors import LipSoundError
+from lipsound2.inference.recognizers import choose
 from lipsound2.packs import find_pack
-from lipsound2.recognizer.choose import choose
-from lipsound2.terminal import show_error
+from lipsound2.runtime.terminal import show_error
 
 EXAMPLES = Path(__file__).parent
 OUTPUT = Path("out/demo")

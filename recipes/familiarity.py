@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from lipsound2.corpora.clip import SPLITS_NAME, spread
-from lipsound2.familiarity import Familiarity, Features, Layer
+from lipsound2.packs.familiarity import Familiarity, Features, Layer
 from lipsound2.packs.pack import load_model, write_sums
 from lipsound2.simulate.film import write_film
 from lipsound2.simulate.sentences import held_out_by

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lipsound2.recognizer.ngram import train_ngram, write_arpa
-from lipsound2.recognizer.reader import LANGUAGE_NAME
+from lipsound2.recognizer.transcriber import LANGUAGE_NAME
 from lipsound2.simulate.sentences import grammar
 
 SENTENCES = 20_000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 
-from lipsound2.atomic import atomic_path
+from lipsound2.runtime.atomic import atomic_path
 from lipsound2.simulate import SimulateConfig, simulate
 from lipsound2.simulate.corpus import make_clip
 from lipsound2.simulate.studio import Plan, Studio

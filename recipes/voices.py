@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lipsound2.atomic import write_text
 from lipsound2.data.sample import Sample, encode_wave
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
+from lipsound2.runtime.atomic import write_text
 from lipsound2.simulate.sentences import held_out_by
 from lipsound2.simulate.studio import FPS, Plan, SimulateConfig, Studio, speaker_name
 from lipsound2.simulate.voice import SAMPLE_RATE

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lipsound2.atomic import atomic_path, sweep, write_text
 from lipsound2.errors import StorageError
+from lipsound2.runtime.atomic import atomic_path, sweep, write_text
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -102,7 +102,7 @@ def test_every_name_that_fits_can_be_written(tmp_path):
 
 def test_what_a_killed_process_left_is_swept_and_the_rest_stays(tmp_path):
     code = (
-        "import os, pathlib, sys; from lipsound2.atomic import atomic_path\n"
+        "import os, pathlib, sys; from lipsound2.runtime.atomic import atomic_path\n"
         "with atomic_path(pathlib.Path(sys.argv[1]) / 'a') as t: t.write_text('half'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)

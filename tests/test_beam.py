@@ -9,7 +9,7 @@ from lipsound2.errors import DataError
 from lipsound2.recognizer import ctc
 from lipsound2.recognizer.beam import Beam, BeamConfig
 from lipsound2.recognizer.ngram import END, START, NGram, read_arpa, train_ngram, write_arpa
-from lipsound2.text import Alphabet
+from lipsound2.text.alphabet import Alphabet
 
 SENTENCES = [line.split() for line in ("bin blue at", "bin red at", "lay blue by", "lay blue at")]
 

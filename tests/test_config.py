@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lipsound2 import devices
 from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig, read_config, to_json
 from lipsound2.errors import ConfigError
+from lipsound2.runtime import devices
 from lipsound2.training.recognizer_runs import RecognizerRecipe
 from lipsound2.training.runs import Recipe, make_fabric
 from lipsound2.training.vocoder_runs import VocoderRecipe

@@ -8,7 +8,7 @@ import torch
 from lipsound2.recognizer import ctc
 from lipsound2.recognizer.config import TimingConfig
 from lipsound2.recognizer.jasper import Posteriors
-from lipsound2.text import Alphabet
+from lipsound2.text.alphabet import Alphabet
 
 
 def posteriors(path: str, letters: str, sure: float = 0.9) -> np.ndarray:

@@ -65,7 +65,7 @@ def test_any_text_can_be_printed_in_any_encoding(tmp_path):
     import sys
 
     code = (
-        "from lipsound2.terminal import prepare_streams, warn; prepare_streams();"
+        "from lipsound2.runtime.terminal import prepare_streams, warn; prepare_streams();"
         "print('x\\udce9 \\u65e5 [/b].mp4'); warn('x\\udce9 \\u65e5 [/b].mp4')"
     )
     environment = os.environ | {"PYTHONIOENCODING": "cp1252"}

@@ -18,6 +18,7 @@ from lipsound2 import faces, media
 from lipsound2.config import to_json
 from lipsound2.corpora import Clip
 from lipsound2.corpora.folder import find_videos
+from lipsound2.corpora.protocols import PROTOCOLS, Protocol, find_protocol
 from lipsound2.data.shards import Entry, read_index
 from lipsound2.errors import ConfigError, DataError, StorageError
 from lipsound2.evaluation import evaluate as module
@@ -25,10 +26,9 @@ from lipsound2.evaluation.bench import Bench, Settings
 from lipsound2.evaluation.compare import compare, markdown, titles
 from lipsound2.evaluation.evaluate import evaluate
 from lipsound2.evaluation.material import Source, open_material
-from lipsound2.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from lipsound2.evaluation.summary import read_summary
 from lipsound2.packs import find_pack
-from lipsound2.weights import save_weights
+from lipsound2.runtime.weights import save_weights
 
 __all__ = ["run"]
 

@@ -11,14 +11,14 @@ from test_model import make, tiny
 import lipsound2
 from lipsound2.corpora.folder import find_videos
 from lipsound2.errors import CheckpointError, DataError
-from lipsound2.familiarity import STATISTICS_NAME, Familiarity, Layer, load_familiarity, observe
+from lipsound2.inference.pipeline import Pipeline
 from lipsound2.packs import find_pack
-from lipsound2.pipeline import Pipeline
-from lipsound2.subtitles import to_vtt
-from lipsound2.text import Transcript
+from lipsound2.packs.familiarity import STATISTICS_NAME, Familiarity, Layer, load_familiarity, observe
+from lipsound2.runtime.weights import save_weights
+from lipsound2.text.alphabet import Transcript
+from lipsound2.text.subtitles import to_vtt
 from lipsound2.training.familiarity import calibrate, features, fit, make_familiarity
 from lipsound2.vocoder import GriffinLim
-from lipsound2.weights import save_weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

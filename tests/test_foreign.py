@@ -10,10 +10,10 @@ from safetensors.torch import save
 
 from lipsound2.errors import CheckpointError
 from lipsound2.faces import FaceError, YuNetDetector
-from lipsound2.foreign import describe, look
 from lipsound2.importers.nemo import import_nemo
 from lipsound2.importers.waveglow import import_waveglow
-from lipsound2.weights import load_weights
+from lipsound2.runtime.foreign import describe, look
+from lipsound2.runtime.weights import load_weights
 
 
 def zipped() -> bytes:

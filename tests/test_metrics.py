@@ -10,11 +10,11 @@ from lipsound2.evaluation import words
 from lipsound2.evaluation.metrics import METERS, UnmeasurableError
 from lipsound2.evaluation.score import score
 from lipsound2.evaluation.sound import Sound, find_lag
-from lipsound2.evaluation.sphinx import SphinxRecognizer
 from lipsound2.evaluation.statistics import estimate
 from lipsound2.evaluation.summary import PACK, ClipResult, summarize
-from lipsound2.recognizer.recognizer import Recognizer
-from lipsound2.text import Transcript, Word
+from lipsound2.recognizer.base import Recognizer
+from lipsound2.recognizer.sphinx import SphinxRecognizer
+from lipsound2.text.alphabet import Transcript, Word
 
 SECOND = 16_000
 METER = {metric.name: meter for meter in METERS for metric in meter.metrics}

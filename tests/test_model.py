@@ -20,10 +20,10 @@ from lipsound2.config import (
     to_json,
 )
 from lipsound2.errors import ConfigError
+from lipsound2.inference.windows import Window, cross_fade, generate, window_starts
 from lipsound2.model import LipSound2
 from lipsound2.model.attention import LocationAwareAttention
 from lipsound2.model.memory import Decoder, Memory
-from lipsound2.model.windows import Window, cross_fade, generate, window_starts
 
 
 def tiny(frames_per_step: int = 4, prenet_dim: int = 8) -> ModelConfig:

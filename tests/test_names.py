@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lipsound2.names import LONGEST, clip_id, file_name, is_folder, sample_key
+from lipsound2.runtime.names import LONGEST, clip_id, file_name, is_folder, sample_key
 
 
 def test_plain_ids_keep_their_names():

@@ -15,7 +15,7 @@ from lipsound2.errors import CheckpointError, LipSoundError
 from lipsound2.importers.nemo import convert_config, import_nemo, key_map, read_nemo
 from lipsound2.recognizer.config import jasper_10x5dr, quartznet_15x5
 from lipsound2.recognizer.jasper import Jasper
-from lipsound2.recognizer.reader import load_jasper
+from lipsound2.recognizer.transcriber import load_jasper
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "nemo" / "golden.npz")
 

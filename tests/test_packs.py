@@ -12,7 +12,7 @@ from lipsound2.config import to_json
 from lipsound2.errors import CheckpointError, ConfigError, LipSoundError
 from lipsound2.packs import PackInfo, find_pack, list_packs, write_pack
 from lipsound2.packs.pack import DEFAULT_PACK, verify, write_sums
-from lipsound2.weights import load_weights, save_weights
+from lipsound2.runtime.weights import load_weights, save_weights
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lipsound2 import picture
 from lipsound2.config import audio_16k
-from lipsound2.text import Word
+from lipsound2.inference import picture
+from lipsound2.text.alphabet import Word
 
 AUDIO = audio_16k()
 

@@ -18,7 +18,7 @@ from lipsound2.audio import log_mel
 from lipsound2.config import audio_22k
 from lipsound2.corpora.folder import find_videos
 from lipsound2.errors import ConfigError, FaceError, StorageError
-from lipsound2.pipeline import Pipeline
+from lipsound2.inference.pipeline import Pipeline
 from lipsound2.vocoder import GriffinLim
 
 
@@ -181,7 +181,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path, clips):
     script.write_text(
         "import sys, resource; sys.path.insert(0, sys.argv[2])\n"
         "from test_model import make, tiny\n"
-        "from lipsound2.pipeline import Pipeline\n"
+        "from lipsound2.inference.pipeline import Pipeline\n"
         "from lipsound2.vocoder import GriffinLim\n"
         "Pipeline(make(tiny()), GriffinLim(tiny().audio, iterations=2, chunk=200)).speak(sys.argv[1])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"

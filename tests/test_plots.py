@@ -6,8 +6,8 @@ from test_pipeline import pipeline
 
 from lipsound2 import plots
 from lipsound2.corpora.folder import find_videos
-from lipsound2.drawing import draw_run, draw_video, is_run
 from lipsound2.errors import DataError, StorageError
+from lipsound2.inference.drawing import draw_run, draw_video, is_run
 
 __all__ = ["pipeline"]
 

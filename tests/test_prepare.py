@@ -17,7 +17,6 @@ import pytest
 from makers import counting_video, flash_and_click
 
 from lipsound2 import faces
-from lipsound2.claims import claim
 from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
@@ -25,7 +24,8 @@ from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wav
 from lipsound2.data.shards import read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.data.view import read_crops
 from lipsound2.errors import DataError, FaceError, StorageError
-from lipsound2.names import sample_key
+from lipsound2.runtime.claims import claim
+from lipsound2.runtime.names import sample_key
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -180,7 +180,7 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, capsy
     def unknown(*_args, **_kwargs):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("lipsound2.claims.FileLock.acquire", unknown)
+    monkeypatch.setattr("lipsound2.runtime.claims.FileLock.acquire", unknown)
     assert prepare(invented("a"), tmp_path, PrepareConfig()) == (1, 0)
     assert "cannot be locked" in " ".join(capsys.readouterr().err.split())
 

@@ -18,17 +18,17 @@ from typer.testing import CliRunner
 from lipsound2 import media
 from lipsound2.cli import app
 from lipsound2.errors import ConfigError, LipSoundError
-from lipsound2.jobs import SOUND_SUFFIXES, Found, find_jobs
+from lipsound2.inference.jobs import SOUND_SUFFIXES, Found, find_jobs
+from lipsound2.inference.recognizers import choose
+from lipsound2.inference.results import Results
+from lipsound2.inference.speech_files import Options, Tools, speak_all
+from lipsound2.inference.text_files import SoundOptions, read_sound
 from lipsound2.packs import PackInfo, find_pack, write_pack
-from lipsound2.reading import SoundOptions, read_sound
 from lipsound2.recognizer.beam import BeamConfig
-from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import train_ngram, write_arpa
-from lipsound2.recognizer.reader import LANGUAGE_NAME, save_recognizer
-from lipsound2.results import Results
-from lipsound2.speaking import Options, Tools, speak_all
-from lipsound2.text import Transcript, Word
+from lipsound2.recognizer.transcriber import LANGUAGE_NAME, save_recognizer
+from lipsound2.text.alphabet import Transcript, Word
 
 __all__ = ["pack", "pipeline", "run", "video"]
 

@@ -11,17 +11,17 @@ from data.nemo.make import waves
 from tones import RATE, say, tiny
 
 from lipsound2.errors import CheckpointError, ConfigError, DataError, MissingExtraError
+from lipsound2.inference.recognizers import choose
 from lipsound2.recognizer import gate
+from lipsound2.recognizer.base import Recognizer, transcribe_wave
 from lipsound2.recognizer.beam import BeamConfig
-from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.config import PRESETS, BlockConfig, FeatureConfig, GateConfig
 from lipsound2.recognizer.features import features, log_power, quiet_frames
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import train_ngram
-from lipsound2.recognizer.reader import JasperRecognizer, load_recognizer, save_recognizer
-from lipsound2.recognizer.recognizer import Recognizer, read_wave
+from lipsound2.recognizer.transcriber import JasperRecognizer, load_recognizer, save_recognizer
 from lipsound2.recognizer.whisper import WhisperRecognizer
-from lipsound2.text import Transcript, Word
+from lipsound2.text.alphabet import Transcript, Word
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "nemo" / "golden.npz")
 
@@ -135,8 +135,8 @@ def test_a_language_model_finds_no_words_in_noise(model):
 def test_long_waves_are_read_in_windows(model, monkeypatch):
     wave = say("ab a bb ab aa b " * 4, "ab")
     whole = JasperRecognizer(model).posteriors(wave)
-    monkeypatch.setattr("lipsound2.recognizer.reader.WINDOW", 2.0)
-    monkeypatch.setattr("lipsound2.recognizer.reader.MARGIN", 1.0)
+    monkeypatch.setattr("lipsound2.recognizer.transcriber.WINDOW", 2.0)
+    monkeypatch.setattr("lipsound2.recognizer.transcriber.MARGIN", 1.0)
     parts = JasperRecognizer(model).posteriors(wave)
     assert parts.shape == whole.shape
     # Features are normalised over what is seen at once, so that windows only agree roughly.
@@ -177,7 +177,7 @@ def test_waves_of_any_rate_reach_the_recognizer_at_its_own():
             return Transcript((Word(str(round(spectrum.argmax() * 16_000 / len(wave))), 0.0, 1.0, 1.0),))
 
     time = np.arange(22_050) / 22_050
-    assert read_wave(Listener(), np.sin(2 * np.pi * 1000 * time).astype(np.float32), 22_050).text == "1000"
+    assert transcribe_wave(Listener(), np.sin(2 * np.pi * 1000 * time).astype(np.float32), 22_050).text == "1000"
 
 
 class Heard(NamedTuple):

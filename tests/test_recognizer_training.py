@@ -18,11 +18,12 @@ from lipsound2.data.dataset import Place
 from lipsound2.data.sample import decode_wave, encode_wave
 from lipsound2.data.shards import read_index, read_member
 from lipsound2.errors import ConfigError, DataError
+from lipsound2.inference.recognizers import choose
 from lipsound2.recognizer import augment
 from lipsound2.recognizer.augment import SpeechAugmentConfig
-from lipsound2.recognizer.choose import choose
 from lipsound2.recognizer.features import Features
-from lipsound2.text import Alphabet
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights
+from lipsound2.text.alphabet import Alphabet
 from lipsound2.training import cascade
 from lipsound2.training.cascade import generate_speech
 from lipsound2.training.recognize import JasperTask
@@ -31,7 +32,6 @@ from lipsound2.training.recognizer_runs import (
     train_recognizer,
 )
 from lipsound2.training.speech import SpeechDataset, collate, speech_entries
-from lipsound2.weights import WEIGHTS_NAME, load_weights
 
 __all__ = ["run"]
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from test_pipeline import pipeline, speech, video
 
-from lipsound2 import atomic, jobs, speaking
 from lipsound2.errors import ConfigError, LipSoundError, StorageError
-from lipsound2.facts import facts
-from lipsound2.results import LONGEST, RECORDS, Results, difference, fit
-from lipsound2.speaking import Options, Tools, speak_all
-from lipsound2.subtitles import to_json
-from lipsound2.terminal import Manner, behave
-from lipsound2.text import Transcript, Word
+from lipsound2.inference import jobs, speech_files
+from lipsound2.inference.facts import facts
+from lipsound2.inference.results import LONGEST, RECORDS, Results, difference, fit
+from lipsound2.inference.speech_files import Options, Tools, speak_all
+from lipsound2.runtime import atomic
+from lipsound2.runtime.terminal import Manner, behave
+from lipsound2.text.alphabet import Transcript, Word
+from lipsound2.text.subtitles import to_json
 
 __all__ = ["pipeline", "speech", "video"]
 
@@ -74,7 +75,7 @@ def test_a_video_that_was_moved_keeps_its_results(films, tmp_path):
     path = film(films / "a.mp4", "content")
     (job,) = jobs.find_jobs([path], results).jobs
     (tmp_path / "out" / "a.wav").touch()
-    results.finish(job.name, Options(formats=("wav",)).wanted(speaking.digest(path)))
+    results.finish(job.name, Options(formats=("wav",)).wanted(speech_files.digest(path)))
     moved = path.rename(film(tmp_path / "elsewhere" / "a.mp4"))
     assert names([moved], tmp_path / "out") == {str(moved): "a"}
 

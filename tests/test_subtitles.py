@@ -7,8 +7,8 @@ import pytest
 import srt
 import webvtt
 
-from lipsound2.subtitles import cues, to_json, to_srt, to_text, to_vtt
-from lipsound2.text import Transcript, Word
+from lipsound2.text.alphabet import Transcript, Word
+from lipsound2.text.subtitles import cues, to_json, to_srt, to_text, to_vtt
 
 LONG = Transcript(
     (

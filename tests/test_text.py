@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lipsound2.errors import ConfigError, DataError
-from lipsound2.text import Alphabet, edit_distance, error_rates
+from lipsound2.text.alphabet import Alphabet, edit_distance, error_rates
 
 
 def test_english_is_brought_into_the_alphabet():

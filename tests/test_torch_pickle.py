@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from lipsound2.errors import CheckpointError
-from lipsound2.importers.pickle_data import Global, StandIn
-from lipsound2.importers.torch_pickle import module_state, read_checkpoint
+from lipsound2.runtime.pickle_data import Global, StandIn
+from lipsound2.runtime.torch_pickle import module_state, read_checkpoint
 
 
 @pytest.fixture(params=["zip", "legacy"])

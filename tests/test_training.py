@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 from test_model import make, tiny
 
-from lipsound2.claims import claim
 from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
 from lipsound2.data.dataset import ClipDataset, Place, collate
 from lipsound2.data.shards import INDEX_NAME, read_index, to_lines
 from lipsound2.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from lipsound2.packs import find_pack
+from lipsound2.runtime.claims import claim
 from lipsound2.training import loop
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.mel import MelTask, guided_attention, mel_statistics, off_diagonal

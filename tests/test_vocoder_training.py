@@ -16,6 +16,7 @@ from lipsound2.cli.vocoders import app
 from lipsound2.config import AudioConfig, TrainConfig, audio_16k, audio_22k, to_json
 from lipsound2.data.dataset import Place
 from lipsound2.errors import CheckpointError, ConfigError, DataError
+from lipsound2.runtime.weights import save_weights
 from lipsound2.training.forced import forced_mels
 from lipsound2.training.runs import make_fabric
 from lipsound2.training.segments import STEP, SegmentDataset
@@ -33,7 +34,6 @@ from lipsound2.training.vocoder_runs import (
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_small
 from lipsound2.vocoder.synthesis import load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,14 +8,14 @@ from test_vocoder_training import tiny as tiny_waveglow
 
 from lipsound2.config import audio_16k, audio_22k, to_json
 from lipsound2.errors import CheckpointError, ConfigError
+from lipsound2.inference.pipeline import load
 from lipsound2.packs import PackInfo, find_pack, write_pack
-from lipsound2.pipeline import load
+from lipsound2.runtime.weights import save_weights
 from lipsound2.vocoder import GriffinLim, choose
 from lipsound2.vocoder.choose import choose_vocoder
 from lipsound2.vocoder.hifigan import HifiGan
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.weights import save_weights
 
 
 def write_run(folder: Path, config, model) -> Path:

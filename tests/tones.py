@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lipsound2.atomic import write_text
 from lipsound2.data.sample import Sample, encode_wave
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
 from lipsound2.recognizer.config import BlockConfig, JasperConfig
+from lipsound2.runtime.atomic import write_text
 
 RATE = 16_000
 LETTER, GAP = 0.12, 0.04

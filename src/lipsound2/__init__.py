@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lipsound2.pipeline import Pipeline, Speech, load
+    from lipsound2.inference.pipeline import Pipeline, Speech, load
 
 # Idle OpenMP threads that spin take the cores from those that work; it counts when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -16,7 +16,7 @@ __all__ = ["Pipeline", "Speech", "load"]
 def __getattr__(name: str) -> Any:
     """Import the pipeline, and torch with it, only when it is asked for."""
     if name in __all__:
-        from lipsound2 import pipeline
+        from lipsound2.inference import pipeline
 
         return getattr(pipeline, name)
     raise AttributeError(f"module 'lipsound2' has no attribute {name!r}")

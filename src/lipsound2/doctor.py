@@ -127,8 +127,8 @@ def _packs() -> list[Check]:
 
 def _spoken() -> Check:
     """Do what `speak --text` does with the clip of the package, and time it."""
-    from lipsound2.pipeline import load
-    from lipsound2.recognizer.reader import load_recognizer
+    from lipsound2.inference.pipeline import load
+    from lipsound2.recognizer.transcriber import load_recognizer
 
     name = "speak and read"
     start = time.perf_counter()

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from lipsound2.errors import FaceError
-from lipsound2.foreign import look
 from lipsound2.media import Frame, Image
+from lipsound2.runtime.foreign import look
 
 SHORTEST = 5
 """Frames of the shortest face track that is kept."""

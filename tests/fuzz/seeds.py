@@ -19,7 +19,6 @@ from test_model import make, tiny
 from test_nemo import settings, weights
 from tones import tiny as tiny_jasper
 
-from lipsound2.atomic import write_text
 from lipsound2.config import TrainConfig, to_json
 from lipsound2.corpora.clip import Clip
 from lipsound2.data.sample import SampleConfig, make_sample
@@ -28,11 +27,12 @@ from lipsound2.faces import Face
 from lipsound2.packs import PackInfo, write_pack
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import train_ngram
-from lipsound2.recognizer.reader import save_recognizer
+from lipsound2.recognizer.transcriber import save_recognizer
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.weights import save_weights
 from lipsound2.training.runs import Recipe, make_fabric, pretrain
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.weights import save_weights
 
 SIM = Path(__file__).parents[1] / "data" / "sim"
 RATE = 48_000

@@ -23,10 +23,10 @@ from lipsound2.data.sample import SampleConfig, make_sample
 from lipsound2.errors import guard
 from lipsound2.importers.nemo import import_nemo
 from lipsound2.importers.waveglow import read_waveglow
+from lipsound2.inference.pipeline import Pipeline
+from lipsound2.inference.recognizers import choose
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import write_sums
-from lipsound2.pipeline import Pipeline
-from lipsound2.recognizer.choose import choose
 from lipsound2.training.runs import Recipe, make_fabric, pretrain, read_recipe
 from lipsound2.vocoder import GriffinLim
 

@@ -17,7 +17,7 @@ from lipsound2.cli.options import (
     finite,
     yunet_file,
 )
-from lipsound2.terminal import counting, result, say
+from lipsound2.runtime.terminal import counting, result, say
 
 
 def prepare(
@@ -40,9 +40,9 @@ def prepare(
     from functools import partial
 
     from lipsound2 import corpora, faces
+    from lipsound2.corpora.protocols import find_protocol
     from lipsound2.data.prepare import PrepareConfig, SampleConfig
     from lipsound2.data.prepare import prepare as run
-    from lipsound2.evaluation.protocols import find_protocol
 
     make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)

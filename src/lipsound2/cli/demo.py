@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from lipsound2.cli.options import Output
-from lipsound2.terminal import result
+from lipsound2.runtime.terminal import result
 
 
 def demo(output: Output = Path("out")) -> None:
     """Speak and read the clip that comes with the package; writes its sound, video, picture and subtitles."""
     import lipsound2
     from lipsound2.doctor import SAID, example
+    from lipsound2.inference.recognizers import choose
     from lipsound2.packs import find_pack
     from lipsound2.packs.pack import DEFAULT_PACK
-    from lipsound2.recognizer.choose import choose
 
     speech = lipsound2.load().speak(example()).read(choose("jasper", find_pack(DEFAULT_PACK).recognizer))
     paths = [str(path) for path in speech.save(output, "demo", ("wav", "mp4", "png", "txt", "srt"), force=True)]

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from lipsound2.terminal import result
+from lipsound2.runtime.terminal import result
 
 
 def doctor() -> None:

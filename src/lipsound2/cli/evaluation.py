@@ -23,7 +23,7 @@ from lipsound2.cli.options import (
     load_speaker,
     yunet_file,
 )
-from lipsound2.terminal import counting, manner, result, say
+from lipsound2.runtime.terminal import counting, manner, result, say
 
 
 def evaluate(
@@ -60,12 +60,12 @@ def evaluate(
     from functools import partial
 
     from lipsound2 import faces
-    from lipsound2.devices import find_device
+    from lipsound2.corpora.protocols import find_protocol
     from lipsound2.evaluation.bench import Settings
     from lipsound2.evaluation.evaluate import evaluate as run
     from lipsound2.evaluation.material import Source
-    from lipsound2.evaluation.protocols import find_protocol
     from lipsound2.evaluation.tables import markdown
+    from lipsound2.runtime.devices import find_device
 
     chosen_protocol = find_protocol(protocol) if protocol else None
     layout = corpus.value if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
@@ -112,9 +112,9 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw mels, alignment and waves of videos, and the training curves of runs."""
-    from lipsound2 import drawing
-    from lipsound2.batch import Tally, show_file
     from lipsound2.errors import LipSoundError, guard
+    from lipsound2.inference import drawing
+    from lipsound2.inference.batch import Tally, show_file
 
     tally = Tally()
     runs = [source for source in sources if drawing.is_run(source)]

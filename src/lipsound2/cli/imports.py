@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import EPILOG, Force, Output
-from lipsound2.terminal import result
+from lipsound2.runtime.terminal import result
 
 app = typer.Typer(no_args_is_help=True, help="Turn published weights of others into folders of safetensors.")
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lipsound2.names import is_folder
+from lipsound2.inference.results import Settings, digest
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import SUMS_NAME, Pack
-from lipsound2.recognizer.reader import LANGUAGE_NAME, JasperRecognizer
-from lipsound2.results import Settings, digest
-from lipsound2.weights import WEIGHTS_NAME, find_weights
+from lipsound2.recognizer.transcriber import LANGUAGE_NAME, JasperRecognizer
+from lipsound2.runtime.names import is_folder
+from lipsound2.runtime.weights import WEIGHTS_NAME, find_weights
 
 
 def speech(pack: str, vocoder: str | None, detector: str) -> Settings:

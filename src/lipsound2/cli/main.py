@@ -31,7 +31,7 @@ from lipsound2.cli import (
 )
 from lipsound2.cli.options import EPILOG
 from lipsound2.errors import ConfigError, InternalError, LipSoundError, explain
-from lipsound2.terminal import DEBUG_VARIABLE, Manner, behave, prepare_streams, say, show_error
+from lipsound2.runtime.terminal import DEBUG_VARIABLE, Manner, behave, prepare_streams, say, show_error
 
 MANNERS = {
     "--quiet": "quiet",

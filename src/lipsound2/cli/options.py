@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from lipsound2.errors import ConfigError
-from lipsound2.terminal import detail, say
+from lipsound2.runtime.terminal import detail, say
 
 if TYPE_CHECKING:
-    from lipsound2.batch import Tally
     from lipsound2.faces import Detector
-    from lipsound2.pipeline import Pipeline
-    from lipsound2.recognizer.recognizer import Recognizer
+    from lipsound2.inference.batch import Tally
+    from lipsound2.inference.pipeline import Pipeline
+    from lipsound2.recognizer.base import Recognizer
 
 R = TypeVar("R")
 EPILOG = (
@@ -205,7 +205,7 @@ def load_speaker(
     """Load a pack and all that is needed to speak with it."""
     import torch
 
-    from lipsound2 import pipeline
+    from lipsound2.inference import pipeline
 
     loaded = pipeline.load(pack, vocoder, device, make_detector(detector, detector_file))
     place = next(loaded.model.parameters()).device
@@ -218,11 +218,11 @@ def load_speaker(
 
 def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Recognizer":
     """Load a recogniser; a pack is looked for only if its own is asked for."""
-    from lipsound2.devices import find_device
+    from lipsound2.inference.recognizers import choose
     from lipsound2.packs import find_pack
     from lipsound2.recognizer.beam import BeamConfig
-    from lipsound2.recognizer.choose import choose
-    from lipsound2.recognizer.reader import JasperRecognizer
+    from lipsound2.recognizer.transcriber import JasperRecognizer
+    from lipsound2.runtime.devices import find_device
 
     packed = find_pack(pack).recognizer if name.split(":")[0] == JasperRecognizer.name else None
     search = BeamConfig() if beam is None else BeamConfig(width=beam) if beam else None
@@ -233,7 +233,7 @@ def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Rec
 
 def yunet_file(file: Path | None) -> Path:
     """Give YuNet's file, fetched if none is given."""
-    from lipsound2 import download
+    from lipsound2.runtime import download
 
     return file or download.fetch(download.YUNET_URL, download.YUNET_SHA256)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import Force
-from lipsound2.terminal import manner, result
+from lipsound2.runtime.terminal import manner, result
 
 
 def pack(

@@ -61,15 +61,15 @@ def read(
 ) -> None:
     """Turn silent videos of a talking face into text and subtitles."""
     use_threads(threads)
-    from lipsound2 import jobs, reading, speaking
     from lipsound2.cli import made_with
-    from lipsound2.devices import find_device
+    from lipsound2.inference import jobs, speech_files, text_files
+    from lipsound2.inference.results import Results
     from lipsound2.media import VIDEO_SUFFIXES
-    from lipsound2.results import Results
+    from lipsound2.runtime.devices import find_device
 
-    place = jobs.read_output(output, inputs, reading.FORMATS, formats)
+    place = jobs.read_output(output, inputs, text_files.FORMATS, formats)
     wanted = tuple(dict.fromkeys((formats or place.format or DEFAULT_FORMATS).lower().split(",")))
-    speaking.check_formats(wanted, reading.FORMATS)
+    speech_files.check_formats(wanted, text_files.FORMATS)
     if sound:
         files = {"detector": detector != DetectorName.mtcnn, "detector_file": detector_file is not None}
         refuse_idle(
@@ -81,15 +81,17 @@ def read(
     results = Results(place.folder)
     read_with = made_with.words(recognizer, pack, beam)
     if sound:
-        options = reading.SoundOptions(wanted, force, read_with)
+        options = text_files.SoundOptions(wanted, force, read_with)
         found = jobs.find_jobs(inputs, results, VIDEO_SUFFIXES | jobs.SOUND_SUFFIXES, place.name)
-        end_with(reading.read_sound(found, results, options, lambda: load_recognizer(recognizer, pack, device, beam)))
+        end_with(
+            text_files.read_sound(found, results, options, lambda: load_recognizer(recognizer, pack, device, beam))
+        )
         return
 
-    def load() -> speaking.Tools:
+    def load() -> speech_files.Tools:
         reader = load_recognizer(recognizer, pack, device, beam)
-        return speaking.Tools(load_speaker(pack, vocoder, device, detector, detector_file), reader)
+        return speech_files.Tools(load_speaker(pack, vocoder, device, detector, detector_file), reader)
 
     spoken_with = made_with.speech(pack, vocoder, detector)
-    lips = speaking.Options(face, wanted, force, track, spoken_with, read_with)
-    end_with(speaking.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, lips, load))
+    lips = speech_files.Options(face, wanted, force, track, spoken_with, read_with)
+    end_with(speech_files.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, lips, load))

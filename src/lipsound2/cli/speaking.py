@@ -61,15 +61,15 @@ def speak(
 ) -> None:
     """Turn silent videos of a talking face into speech: sound, the video with it, a picture of both."""
     use_threads(threads)
-    from lipsound2 import jobs, speaking
     from lipsound2.cli import made_with
-    from lipsound2.devices import find_device
-    from lipsound2.results import Results
+    from lipsound2.inference import jobs, speech_files
+    from lipsound2.inference.results import Results
+    from lipsound2.runtime.devices import find_device
 
-    place = jobs.read_output(output, inputs, (*speaking.FORMATS, *speaking.WRITERS), formats)
+    place = jobs.read_output(output, inputs, (*speech_files.FORMATS, *speech_files.WRITERS), formats)
     asked = (formats or place.format or DEFAULT_FORMATS).lower().split(",")
     wanted = tuple(dict.fromkeys([*asked, *(["txt", "srt"] if text else [])]))
-    options = speaking.Options(face, wanted, force, track)
+    options = speech_files.Options(face, wanted, force, track)
     if detector != DetectorName.yunet:
         refuse_idle("without --detector yunet", detector_file=detector_file is not None)
     if not options.text:
@@ -77,15 +77,15 @@ def speak(
     find_device(device)
     results = Results(place.folder)
 
-    def load() -> speaking.Tools:
+    def load() -> speech_files.Tools:
         speaker = load_speaker(pack, vocoder, device, detector, detector_file)
         reads = options.text and not list_faces
-        return speaking.Tools(speaker, load_recognizer(recognizer, pack, device, beam) if reads else None)
+        return speech_files.Tools(speaker, load_recognizer(recognizer, pack, device, beam) if reads else None)
 
     spoken_with = made_with.speech(pack, vocoder, detector)
     if list_faces:
-        end_with(speaking.list_faces(jobs.find_jobs(inputs, results, claim=False), load, track))
+        end_with(speech_files.list_faces(jobs.find_jobs(inputs, results, claim=False), load, track))
         return
     read_with = made_with.words(recognizer, pack, beam) if options.text else {}
-    options = speaking.Options(face, wanted, force, track, spoken_with, read_with)
-    end_with(speaking.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, options, load))
+    options = speech_files.Options(face, wanted, force, track, spoken_with, read_with)
+    end_with(speech_files.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, options, load))

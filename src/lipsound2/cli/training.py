@@ -21,7 +21,7 @@ from lipsound2.cli.options import (
     Speakers,
     changed,
 )
-from lipsound2.terminal import result
+from lipsound2.runtime.terminal import result
 
 
 def pretrain(

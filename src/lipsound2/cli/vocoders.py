@@ -22,7 +22,7 @@ from lipsound2.cli.options import (
     Speakers,
     changed,
 )
-from lipsound2.terminal import counting, result
+from lipsound2.runtime.terminal import counting, result
 
 app = typer.Typer(no_args_is_help=True, help="Train a vocoder, which turns mel into sound.")
 

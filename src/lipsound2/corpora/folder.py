@@ -10,8 +10,8 @@ from lipsound2.corpora.splits import match_splits
 from lipsound2.corpora.transcripts import Transcripts
 from lipsound2.errors import DataError
 from lipsound2.media import VIDEO_SUFFIXES
-from lipsound2.names import clip_id
-from lipsound2.terminal import warn
+from lipsound2.runtime.names import clip_id
+from lipsound2.runtime.terminal import warn
 
 
 def read_folder(root: Path) -> Iterator[Clip]:

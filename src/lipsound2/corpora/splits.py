@@ -10,8 +10,8 @@ from typing import NamedTuple
 from lipsound2.corpora.clip import SPLITS
 from lipsound2.errors import DataError, guard
 from lipsound2.media import VIDEO_SUFFIXES
-from lipsound2.plaintext import read_text
-from lipsound2.terminal import warn
+from lipsound2.runtime.plaintext import read_text
+from lipsound2.runtime.terminal import warn
 
 SPLITS_NAME = "splits.csv"
 _HINT = "clips are named by their path below the corpus without suffix, such as ann/x"

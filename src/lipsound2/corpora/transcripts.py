@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from lipsound2.plaintext import FALLBACK, read_text
-from lipsound2.terminal import warn
+from lipsound2.runtime.plaintext import FALLBACK, read_text
+from lipsound2.runtime.terminal import warn
 
 _LRS = re.compile(r"\s*text:(?P<text>.*)", re.IGNORECASE)
 """How the files of LRS2 and LRS3 begin; their confidence and the times of words follow on lines of their own."""

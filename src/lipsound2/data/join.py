@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lipsound2.atomic import atomic_path
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, to_lines
 from lipsound2.errors import DataError, StorageError
+from lipsound2.runtime.atomic import atomic_path
 
 
 def join(folders: Sequence[Path], output: Path) -> int:

@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lipsound2 import faces
-from lipsound2.atomic import sweep, write_text
-from lipsound2.claims import claim
 from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.data.repair import (
     FAILURES_NAME,
@@ -36,8 +34,10 @@ from lipsound2.data.repair import (
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
 from lipsound2.errors import DataError, LipSoundError, StorageError, guard
-from lipsound2.names import printable
-from lipsound2.workers import interrupts_held_back, settle
+from lipsound2.runtime.atomic import sweep, write_text
+from lipsound2.runtime.claims import claim
+from lipsound2.runtime.names import printable
+from lipsound2.runtime.workers import interrupts_held_back, settle
 
 DetectorFactory = Callable[[], faces.Detector]
 Progress = Callable[[int, int], None]

@@ -11,12 +11,12 @@ from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
-from lipsound2.atomic import write_text
 from lipsound2.corpora.clip import Clip
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_shard, to_lines, whole
 from lipsound2.errors import DataError
-from lipsound2.plans import differences, read_plan
-from lipsound2.terminal import warn
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.plans import differences, read_plan
+from lipsound2.runtime.terminal import warn
 
 FAILURES_NAME = "failures.jsonl"
 PLAN_NAME = "prepared.json"

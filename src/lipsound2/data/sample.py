@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from lipsound2 import faces, media
 from lipsound2.corpora.clip import Clip
 from lipsound2.errors import DataError, MediaError
-from lipsound2.names import sample_key
+from lipsound2.runtime.names import sample_key
 
 Crops = UInt8[np.ndarray, "frames 160 160 3"]
 Wave = Float32[np.ndarray, " samples"]

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lipsound2.atomic import atomic_path
 from lipsound2.corpora.clip import SPLITS
 from lipsound2.data.sample import Sample, Wave, decode_wave
 from lipsound2.errors import DataError, LipSoundError, guard
-from lipsound2.names import sample_key
+from lipsound2.runtime.atomic import atomic_path
+from lipsound2.runtime.names import sample_key
 
 INDEX_NAME = "index.jsonl"
 REPAIR = "run the same prepare again, which makes damaged shards anew; joined or generated folders are made anew whole"

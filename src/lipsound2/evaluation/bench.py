@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from lipsound2.atomic import atomic_path
 from lipsound2.audio import log_mel
 from lipsound2.data.sample import encode_wave
-from lipsound2.devices import find_device
 from lipsound2.errors import LipSoundError, StorageError, guard
 from lipsound2.evaluation import words
 from lipsound2.evaluation.material import Item, Material, Source, open_material
@@ -21,9 +19,11 @@ from lipsound2.evaluation.sound import RATE, Sound, Wave
 from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult, all_metrics
 from lipsound2.evaluation.tables import sound_path
 from lipsound2.faces import Detector
+from lipsound2.inference.pipeline import Pipeline
 from lipsound2.packs import find_pack
-from lipsound2.pipeline import Pipeline
-from lipsound2.recognizer.recognizer import Recognizer
+from lipsound2.recognizer.base import Recognizer
+from lipsound2.runtime.atomic import atomic_path
+from lipsound2.runtime.devices import find_device
 from lipsound2.vocoder.choose import choose_vocoder
 
 STAGING_NAME = ".staging"

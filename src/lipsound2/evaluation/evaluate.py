@@ -26,17 +26,14 @@ from pathlib import Path
 
 import torch
 
-from lipsound2.atomic import write_text
 from lipsound2.audio import log_mel
-from lipsound2.claims import claim
-from lipsound2.devices import find_device
+from lipsound2.corpora.protocols import find_protocol
 from lipsound2.errors import LipSoundError, StorageError
 from lipsound2.evaluation import words
 from lipsound2.evaluation.bench import STAGING_NAME, Bench, Job, MelFrame, Row, Settings, caught, staged
 from lipsound2.evaluation.html import write_html
 from lipsound2.evaluation.material import Item, Source, load_material, open_material
 from lipsound2.evaluation.metrics import choose_meters
-from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.summary import (
     CEILING,
     FLOOR,
@@ -50,13 +47,16 @@ from lipsound2.evaluation.summary import (
 )
 from lipsound2.evaluation.tables import SOUNDS_NAME, write_tables
 from lipsound2.faces import Detector, MtcnnDetector
+from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import Pack, find_pack
-from lipsound2.pipeline import Pipeline, load
-from lipsound2.plans import differences, read_plan
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.claims import claim
+from lipsound2.runtime.devices import find_device
+from lipsound2.runtime.plans import differences, read_plan
+from lipsound2.runtime.weights import WEIGHTS_NAME
+from lipsound2.runtime.workers import interrupts_held_back, settle
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
-from lipsound2.weights import WEIGHTS_NAME
-from lipsound2.workers import interrupts_held_back, settle
 
 FLOOR_CLIPS = 200
 """Training clips, spread evenly, of which the mean mel is taken."""

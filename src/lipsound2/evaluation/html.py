@@ -12,11 +12,11 @@ from jaxtyping import Float32
 from matplotlib.figure import Figure
 
 from lipsound2 import plots
-from lipsound2.atomic import write_text
 from lipsound2.evaluation.metrics import Metric
 from lipsound2.evaluation.sound import Sound
 from lipsound2.evaluation.summary import CEILING, PACK, TRUE, ClipResult, Summary
 from lipsound2.evaluation.tables import cell, headline, label, missing_lines, published_table, sections, sound_path
+from lipsound2.runtime.atomic import write_text
 
 HTML_NAME = "report.html"
 RANKED_BY = "estoi"

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lipsound2.atomic import write_text
 from lipsound2.errors import DataError
 from lipsound2.evaluation import words
 from lipsound2.evaluation.metrics import Meter, Metric
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.statistics import estimate
+from lipsound2.runtime.atomic import write_text
 
 SUMMARY_NAME = "summary.json"
 PACK, CEILING, FLOOR, TRUE = "pack", "ceiling", "floor", "true"

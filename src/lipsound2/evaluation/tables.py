@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from lipsound2.atomic import write_text
+from lipsound2.corpora.protocols import find_protocol
 from lipsound2.errors import DataError
 from lipsound2.evaluation.metrics import SECTIONS, Metric
-from lipsound2.evaluation.protocols import find_protocol
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.summary import CEILING, PACK, ClipResult, Figure, Summary, write_summary
-from lipsound2.names import file_name
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.names import file_name
 
 CLIPS_NAME, MISSING_NAME, MARKDOWN_NAME = "clips.csv", "missing.csv", "summary.md"
 SOUNDS_NAME = "sounds"

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from lipsound2.evaluation.sound import RATE, Wave
-from lipsound2.weights import fill, load_weights
+from lipsound2.runtime.weights import fill, load_weights
 
 WEIGHTS = Path(__file__).parent / "voice_encoder.safetensors"
 PART = 160

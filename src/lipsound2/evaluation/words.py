@@ -8,10 +8,10 @@ from pathlib import Path
 from lipsound2.evaluation.metrics import Metric, UnmeasurableError
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.sound import RATE, Sound
-from lipsound2.evaluation.sphinx import SphinxRecognizer
-from lipsound2.recognizer.choose import choose
-from lipsound2.recognizer.reader import JasperRecognizer
-from lipsound2.recognizer.recognizer import Recognizer, read_wave
+from lipsound2.inference.recognizers import choose
+from lipsound2.recognizer.base import Recognizer, transcribe_wave
+from lipsound2.recognizer.sphinx import SphinxRecognizer
+from lipsound2.recognizer.transcriber import JasperRecognizer
 
 AUTO = "auto"
 """Listens with every recogniser that is at hand and needs nothing from the network."""
@@ -62,7 +62,7 @@ def listen(judge: Recognizer, sound: Sound | str, transcript: str | None) -> str
         raise UnmeasurableError("the clip has no transcript")
     if isinstance(sound, str):
         raise UnmeasurableError(sound)
-    return normalize(read_wave(judge, sound.wave, RATE).text)
+    return normalize(transcribe_wave(judge, sound.wave, RATE).text)
 
 
 def score_words(scores: Scores, judge: str, heard: str, transcript: str) -> None:

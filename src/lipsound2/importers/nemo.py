@@ -18,12 +18,12 @@ from torch import Tensor
 
 from lipsound2.audio import mel_basis
 from lipsound2.errors import CheckpointError, guard
-from lipsound2.foreign import look
-from lipsound2.importers.torch_pickle import read_checkpoint
 from lipsound2.recognizer.config import BlockConfig, FeatureConfig, JasperConfig
 from lipsound2.recognizer.jasper import Jasper
-from lipsound2.recognizer.reader import save_recognizer
-from lipsound2.weights import rebuild
+from lipsound2.recognizer.transcriber import save_recognizer
+from lipsound2.runtime.foreign import look
+from lipsound2.runtime.torch_pickle import read_checkpoint
+from lipsound2.runtime.weights import rebuild
 
 CONFIG_MEMBER, WEIGHTS_MEMBER = "model_config.yaml", "model_weights.ckpt"
 

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import CONFIG_NAME, AudioConfig, audio_22k, to_json
 from lipsound2.errors import CheckpointError, guard
-from lipsound2.importers.pickle_data import StandIn
-from lipsound2.importers.torch_pickle import module_state, read_checkpoint
+from lipsound2.runtime.atomic import atomic_path, write_text
+from lipsound2.runtime.pickle_data import StandIn
+from lipsound2.runtime.torch_pickle import module_state, read_checkpoint
+from lipsound2.runtime.weights import WEIGHTS_NAME, rebuild, save_weights
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.weights import WEIGHTS_NAME, rebuild, save_weights
 
 Weights = dict[str, Tensor]
 _NAME = re.compile(r"(.*?)\.?((?:parametrizations\.weight\.original[01])|[^.]*)", re.DOTALL)

@@ -13,7 +13,7 @@ import av
 import av.error
 
 from lipsound2.errors import MediaError
-from lipsound2.foreign import look
+from lipsound2.runtime.foreign import look
 
 VIDEO_SUFFIXES = frozenset(
     {f".{name}" for name in ("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "m2ts", "m2v", "m4v", "mk3d")}

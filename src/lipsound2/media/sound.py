@@ -13,11 +13,11 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from lipsound2.atomic import write_bytes
 from lipsound2.errors import MediaError
 from lipsound2.media.clock import MAX_GAP, Clock
 from lipsound2.media.container import audio_stream, opened, picture_rate, unstamped, video_stream, video_streams
 from lipsound2.media.frames import decoded, start_time
+from lipsound2.runtime.atomic import write_bytes
 
 MAX_JITTER = 0.02
 """Seconds by which time stamps may jitter before a gap is taken as real."""

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from lipsound2.atomic import atomic_path
 from lipsound2.errors import MediaError
 from lipsound2.media.clock import MAX_GAP
 from lipsound2.media.container import address, opened, picture_rate, unstamped, video_stream
 from lipsound2.media.frames import Picture, Pictures, display_matrix, upright
 from lipsound2.media.sound import Samples
+from lipsound2.runtime.atomic import atomic_path
 
 MP4_CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "vp9"})
 CAPTION_STYLE = b"""[V4+ Styles]

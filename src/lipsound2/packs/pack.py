@@ -22,15 +22,15 @@ from pathlib import Path
 
 import torch
 
-from lipsound2.atomic import atomic_path, write_text
 from lipsound2.config import CONFIG_NAME, ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
-from lipsound2.familiarity import Familiarity
-from lipsound2.foreign import describe, look
 from lipsound2.model import LipSound2
-from lipsound2.names import is_folder
-from lipsound2.plaintext import read_text
-from lipsound2.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.packs.familiarity import Familiarity
+from lipsound2.runtime.atomic import atomic_path, write_text
+from lipsound2.runtime.foreign import describe, look
+from lipsound2.runtime.names import is_folder
+from lipsound2.runtime.plaintext import read_text
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
 
 INFO_NAME = "pack.json"
 SUMS_NAME = "SHA256SUMS"

@@ -13,7 +13,7 @@ import numpy as np
 
 from lipsound2.recognizer.ctc import Frames
 from lipsound2.recognizer.ngram import END, START, NGram
-from lipsound2.text import Alphabet
+from lipsound2.text.alphabet import Alphabet
 
 NEVER = -math.inf
 

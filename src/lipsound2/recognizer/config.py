@@ -5,7 +5,7 @@ from math import inf
 
 from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, in_range
 from lipsound2.errors import ConfigError
-from lipsound2.text import ENGLISH, Alphabet
+from lipsound2.text.alphabet import ENGLISH, Alphabet
 
 RESIDUALS = ("none", "block", "dense")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lipsound2.recognizer.config import TimingConfig
 from lipsound2.recognizer.jasper import Posteriors
-from lipsound2.text import Alphabet, Word
+from lipsound2.text.alphabet import Alphabet, Word
 
 Frames = Float32[np.ndarray, "frames symbols"]
 """Log posteriors of one wave."""

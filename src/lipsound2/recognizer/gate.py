@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from lipsound2.recognizer.base import Wave
 from lipsound2.recognizer.config import GateConfig
-from lipsound2.recognizer.recognizer import Wave
-from lipsound2.text import Transcript, Word
+from lipsound2.text.alphabet import Transcript, Word
 
 
 def level(wave: Wave, sample_rate: int) -> float:

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lipsound2.atomic import write_text
 from lipsound2.errors import DataError
+from lipsound2.runtime.atomic import write_text
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _LOWEST = -99.0

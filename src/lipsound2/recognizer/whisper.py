@@ -4,9 +4,9 @@ from typing import Any
 
 from lipsound2.errors import CheckpointError, MissingExtraError
 from lipsound2.recognizer import gate
+from lipsound2.recognizer.base import Wave
 from lipsound2.recognizer.config import GateConfig
-from lipsound2.recognizer.recognizer import Wave
-from lipsound2.text import Transcript, Word
+from lipsound2.text.alphabet import Transcript, Word
 
 
 class WhisperRecognizer:

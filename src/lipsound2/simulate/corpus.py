@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lipsound2 import __version__
-from lipsound2.atomic import write_text
-from lipsound2.claims import LOCK_NAME, claim
 from lipsound2.corpora.splits import SPLITS_NAME
 from lipsound2.errors import DataError, LipSoundError, StorageError, guard
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.claims import LOCK_NAME, claim
+from lipsound2.runtime.workers import interrupts_held_back, settle
 from lipsound2.simulate import lexicon, packages
 from lipsound2.simulate.film import write_film
 from lipsound2.simulate.licences import licences
 from lipsound2.simulate.sentences import held_out_by
 from lipsound2.simulate.studio import FPS, Plan, Shot, SimulateConfig, Studio, speaker_name
 from lipsound2.simulate.voice import MODEL_PARTS, SAMPLE_RATE, Timed
-from lipsound2.workers import interrupts_held_back, settle
 
 SETTINGS = "simulation.json"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from lipsound2.atomic import atomic_path
 from lipsound2.media import Image, Samples
+from lipsound2.runtime.atomic import atomic_path
 
 AAC_BLOCK = 1024
 BIT_RATE = 64_000

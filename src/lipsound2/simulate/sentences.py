@@ -14,8 +14,8 @@ import numpy as np
 
 from lipsound2.corpora.splits import SPLITS_NAME, read_splits
 from lipsound2.errors import ConfigError, DataError, guard
-from lipsound2.plaintext import FALLBACK, read_text
-from lipsound2.terminal import warn
+from lipsound2.runtime.plaintext import FALLBACK, read_text
+from lipsound2.runtime.terminal import warn
 
 GRAMMARS = ("grid", "letters", "digits", "english")
 GRID_KINDS = ("command", "colour", "preposition", "letter", "digit", "adverb")

@@ -16,12 +16,12 @@ from typing import Any
 import lightning_fabric
 from torch import Tensor, nn
 
-from lipsound2.atomic import write_text
-from lipsound2.claims import claim
 from lipsound2.config import TrainConfig, read_config, to_json
 from lipsound2.data.shards import Entry
 from lipsound2.errors import ConfigError
-from lipsound2.plans import differences, read_plan
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.claims import claim
+from lipsound2.runtime.plans import differences, read_plan
 from lipsound2.training.agreement import as_one
 
 RECIPE_NAME = "recipe.json"

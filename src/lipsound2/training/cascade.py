@@ -17,20 +17,20 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from lipsound2.atomic import write_bytes, write_text
-from lipsound2.claims import claim
 from lipsound2.data.repair import FAILURES_NAME
 from lipsound2.data.sample import Sample, encode_wave
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, to_lines, whole, write_shard
 from lipsound2.data.view import read_crops
 from lipsound2.errors import DataError, LipSoundError, guard
-from lipsound2.names import file_name
+from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import find_pack
-from lipsound2.pipeline import Pipeline, load
-from lipsound2.plans import differences, read_plan
-from lipsound2.terminal import warn
+from lipsound2.runtime.atomic import write_bytes, write_text
+from lipsound2.runtime.claims import claim
+from lipsound2.runtime.names import file_name
+from lipsound2.runtime.plans import differences, read_plan
+from lipsound2.runtime.terminal import warn
+from lipsound2.runtime.weights import WEIGHTS_NAME
 from lipsound2.training.speech import speech_entries
-from lipsound2.weights import WEIGHTS_NAME
 
 PLAN_NAME = "generated.json"
 STAGING_NAME = ".staging"

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lipsound2.atomic import atomic_path, write_text
 from lipsound2.errors import CheckpointError, LipSoundError, guard
-from lipsound2.terminal import warn
-from lipsound2.weights import WEIGHTS_NAME, load_weights, save_weights
+from lipsound2.runtime.atomic import atomic_path, write_text
+from lipsound2.runtime.terminal import warn
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, save_weights
 
 STATE_NAME = "training.safetensors"
 PROGRESS_NAME = "training.json"

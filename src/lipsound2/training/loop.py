@@ -27,16 +27,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from lipsound2.atomic import write_text
 from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
 from lipsound2.data.dataset import EpochBatches
 from lipsound2.errors import CheckpointError, LipSoundError, TrainingError
-from lipsound2.terminal import counting_bar, say
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.terminal import counting_bar, say
+from lipsound2.runtime.weights import WEIGHTS_NAME, save_weights
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.optimizers import learning_rate, make_optimizer
 from lipsound2.training.task import Task, Validation
-from lipsound2.weights import WEIGHTS_NAME, save_weights
 
 DIVERGED = 10.0
 """A smoothed loss this many times its lowest value stops the run."""

@@ -11,7 +11,7 @@ from lipsound2.recognizer import augment, ctc
 from lipsound2.recognizer.config import JasperConfig
 from lipsound2.recognizer.features import Features, features, log_power, normalize, quiet_frames
 from lipsound2.recognizer.jasper import Jasper
-from lipsound2.text import error_rates
+from lipsound2.text.alphabet import error_rates
 from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, collate
 from lipsound2.training.task import Validation
 

@@ -13,15 +13,15 @@ import lightning_fabric
 import torch
 
 from lipsound2.config import TrainConfig, in_range, read_config
-from lipsound2.names import is_folder
+from lipsound2.inference.recognizers import find_recognizer
 from lipsound2.packs import find_pack
 from lipsound2.recognizer.augment import SpeechAugmentConfig
-from lipsound2.recognizer.choose import find_recognizer
 from lipsound2.recognizer.config import PRESETS, JasperConfig, jasper_small
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import train_ngram, write_arpa
-from lipsound2.recognizer.reader import LANGUAGE_NAME, load_jasper
-from lipsound2.text import Alphabet
+from lipsound2.recognizer.transcriber import LANGUAGE_NAME, load_jasper
+from lipsound2.runtime.names import is_folder
+from lipsound2.text.alphabet import Alphabet
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.loop import fit

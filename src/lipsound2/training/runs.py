@@ -12,10 +12,10 @@ from torch import nn
 
 from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, read_config, small
 from lipsound2.data.dataset import ClipDataset
-from lipsound2.devices import count_devices, find_device
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.packs import find_pack
+from lipsound2.runtime.devices import count_devices, find_device
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.loop import fit

@@ -15,7 +15,7 @@ from lipsound2.data.dataset import Place, choose_entries
 from lipsound2.data.shards import Entry, read_wave
 from lipsound2.errors import DataError
 from lipsound2.recognizer.augment import SpeechAugmentConfig, Wave, add_noise, only_noise, vary_speed
-from lipsound2.text import Alphabet
+from lipsound2.text.alphabet import Alphabet
 
 
 class Utterance(NamedTuple):

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lipsound2.config import TrainConfig, in_range, read_config
 from lipsound2.errors import ConfigError
-from lipsound2.names import is_folder
 from lipsound2.packs import find_pack
+from lipsound2.runtime.names import is_folder
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.forced import forced_mels

@@ -1,6 +1,6 @@
 """Log-mel -> waveform."""
 
+from lipsound2.vocoder.base import Vocoder
 from lipsound2.vocoder.griffin_lim import GriffinLim
-from lipsound2.vocoder.vocoder import Vocoder
 
 __all__ = ["GriffinLim", "Vocoder"]

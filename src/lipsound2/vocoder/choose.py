@@ -6,11 +6,11 @@ import torch
 
 from lipsound2.config import AudioConfig
 from lipsound2.errors import CheckpointError, ConfigError
-from lipsound2.names import is_folder
+from lipsound2.runtime.names import is_folder
+from lipsound2.vocoder.base import Vocoder
 from lipsound2.vocoder.griffin_lim import GriffinLim
 from lipsound2.vocoder.hifigan import HifiGan, load_hifigan
 from lipsound2.vocoder.synthesis import WaveGlowVocoder, load_waveglow, waveglow_folder
-from lipsound2.vocoder.vocoder import Vocoder
 
 NAMES = (GriffinLim.name, WaveGlowVocoder.name, HifiGan.name)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from lipsound2.text import Transcript, Word
+from lipsound2.text.alphabet import Transcript, Word
 
 LINE, LINES = 42, 2
 """Characters a line and lines a cue, as broadcasters ask for."""

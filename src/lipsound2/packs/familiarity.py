@@ -21,11 +21,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from lipsound2.atomic import write_text
 from lipsound2.config import MOST_LAYERS, in_range, read_config, to_json
 from lipsound2.errors import CheckpointError
 from lipsound2.model import LipSound2
-from lipsound2.weights import load_weights, save_weights
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.weights import load_weights, save_weights
 
 SETTINGS_NAME = "familiarity.json"
 STATISTICS_NAME = "familiarity.safetensors"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lipsound2.errors import ConfigError, LipSoundError, MediaError, guard
+from lipsound2.inference.results import RECORDS, Results
 from lipsound2.media import VIDEO_SUFFIXES
-from lipsound2.results import RECORDS, Results
 
 SOUND_SUFFIXES = frozenset(
     f".{name}" for name in ("aac", "flac", "m4a", "mka", "mp3", "oga", "ogg", "opus", "wav", "wma")

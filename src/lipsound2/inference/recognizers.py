@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from lipsound2.errors import CheckpointError
-from lipsound2.names import is_folder
 from lipsound2.packs import find_pack, list_packs
+from lipsound2.recognizer.base import Recognizer
 from lipsound2.recognizer.beam import BeamConfig
-from lipsound2.recognizer.reader import LANGUAGE_NAME, JasperRecognizer, load_recognizer
-from lipsound2.recognizer.recognizer import Recognizer
+from lipsound2.recognizer.transcriber import LANGUAGE_NAME, JasperRecognizer, load_recognizer
 from lipsound2.recognizer.whisper import WhisperRecognizer
-from lipsound2.weights import find_weights
+from lipsound2.runtime.names import is_folder
+from lipsound2.runtime.weights import find_weights
 
 BEAM = ":beam"
 

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lipsound2.batch import Tally, show_file, work_through
 from lipsound2.errors import ConfigError
 from lipsound2.faces import Tracking
-from lipsound2.facts import facts
-from lipsound2.jobs import Found, Job
-from lipsound2.pipeline import FORMATS, Pipeline, Speech
-from lipsound2.recognizer.recognizer import Recognizer
-from lipsound2.results import CONTENT, Results, Settings, digest
-from lipsound2.subtitles import WRITERS
-from lipsound2.terminal import console, detail, manner, result, warn
+from lipsound2.inference.batch import Tally, show_file, work_through
+from lipsound2.inference.facts import facts
+from lipsound2.inference.jobs import Found, Job
+from lipsound2.inference.pipeline import FORMATS, Pipeline, Speech
+from lipsound2.inference.results import CONTENT, Results, Settings, digest
+from lipsound2.recognizer.base import Recognizer
+from lipsound2.runtime.terminal import console, detail, manner, result, warn
+from lipsound2.text.subtitles import WRITERS
 
 ALL = "all"
 """The choice of faces that gives each a voice of its own."""

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from lipsound2.text import Transcript
+from lipsound2.text.alphabet import Transcript
 
 Wave = Float32[np.ndarray, " samples"]
 
@@ -28,7 +28,7 @@ class Recognizer(Protocol):
         ...
 
 
-def read_wave(recognizer: Recognizer, wave: Wave, sample_rate: int) -> Transcript:
+def transcribe_wave(recognizer: Recognizer, wave: Wave, sample_rate: int) -> Transcript:
     """Transcribe a wave of any sample rate."""
     if sample_rate != recognizer.sample_rate:
         from scipy.signal import resample_poly  # most of a second to import, and seldom needed

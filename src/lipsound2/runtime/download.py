@@ -7,8 +7,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from lipsound2.atomic import atomic_path
 from lipsound2.errors import DownloadError
+from lipsound2.runtime.atomic import atomic_path
 
 CACHE_VARIABLE = "LIPSOUND2_CACHE"
 YUNET_URL = (

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lipsound2.errors import InternalError, LipSoundError, guard
-from lipsound2.jobs import Found, Job
-from lipsound2.terminal import manner, result, say, show_error
+from lipsound2.inference.jobs import Found, Job
+from lipsound2.runtime.terminal import manner, result, say, show_error
 
 P = TypeVar("P")
 T = TypeVar("T")

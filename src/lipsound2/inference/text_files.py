@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from lipsound2 import media
-from lipsound2.atomic import write_text
-from lipsound2.batch import Tally, show_file, work_through
 from lipsound2.errors import MediaError
-from lipsound2.facts import words
-from lipsound2.jobs import Found, Job
-from lipsound2.recognizer.recognizer import Recognizer
-from lipsound2.results import CONTENT, Results, Settings, digest
-from lipsound2.speaking import check_formats
-from lipsound2.subtitles import WRITERS, to_json
-from lipsound2.terminal import warn
+from lipsound2.inference.batch import Tally, show_file, work_through
+from lipsound2.inference.facts import words
+from lipsound2.inference.jobs import Found, Job
+from lipsound2.inference.results import CONTENT, Results, Settings, digest
+from lipsound2.inference.speech_files import check_formats
+from lipsound2.recognizer.base import Recognizer
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.terminal import warn
+from lipsound2.text.subtitles import WRITERS, to_json
 
 FORMATS = tuple(WRITERS)
 """What a transcript can be written as."""
@@ -26,7 +26,7 @@ FORMATS = tuple(WRITERS)
 
 @dataclass(frozen=True)
 class SoundOptions:
-    """What is done with each sound: as in `speaking.Options`."""
+    """What is done with each sound: as in `speech_files.Options`."""
 
     formats: tuple[str, ...] = ("txt",)
     force: bool = False

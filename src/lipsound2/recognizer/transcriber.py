@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lipsound2.atomic import write_text
 from lipsound2.config import CONFIG_NAME, read_config, to_json
 from lipsound2.errors import CheckpointError
 from lipsound2.recognizer import ctc, gate
+from lipsound2.recognizer.base import Wave
 from lipsound2.recognizer.beam import Beam, BeamConfig
 from lipsound2.recognizer.config import JasperConfig
 from lipsound2.recognizer.features import features
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
-from lipsound2.recognizer.recognizer import Wave
-from lipsound2.text import Alphabet, Transcript, Word
-from lipsound2.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.text.alphabet import Alphabet, Transcript, Word
 
 LANGUAGE_NAME = "language.arpa"
 WINDOW, MARGIN = 30.0, 3.0

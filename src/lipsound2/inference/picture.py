@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lipsound2.audio import mel_frequencies
 from lipsound2.config import AudioConfig
-from lipsound2.text import Word
+from lipsound2.text.alphabet import Word
 
 SIZE = (1320, 480)
 DECIBEL = 20 / log(10)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from lipsound2.atomic import atomic_path
 from lipsound2.errors import CheckpointError
-from lipsound2.foreign import look
+from lipsound2.runtime.atomic import atomic_path
+from lipsound2.runtime.foreign import look
 
 M = TypeVar("M", bound=nn.Module)
 WEIGHTS_NAME = "model.safetensors"

@@ -7,10 +7,10 @@ import torch
 from matplotlib.figure import Figure
 
 from lipsound2 import media, plots
-from lipsound2.atomic import atomic_path
 from lipsound2.audio import log_mel
 from lipsound2.errors import DataError
-from lipsound2.pipeline import Pipeline, Speech, check_targets
+from lipsound2.inference.pipeline import Pipeline, Speech, check_targets
+from lipsound2.runtime.atomic import atomic_path
 
 METRICS_NAME = "metrics.jsonl"
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from lipsound2.text import Transcript
+from lipsound2.text.alphabet import Transcript
 
 if TYPE_CHECKING:
-    from lipsound2.pipeline import Speech
+    from lipsound2.inference.pipeline import Speech
 
 LONG_GAP = 1.0
 """Seconds without a face that are worth a warning."""

@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 
 from lipsound2.errors import ConfigError, MissingExtraError
-from lipsound2.recognizer.recognizer import Wave
-from lipsound2.text import Transcript, Word
+from lipsound2.recognizer.base import Wave
+from lipsound2.text.alphabet import Transcript, Word
 
 GRAMMARS = {
     "grid": "(bin | lay | place | set) (blue | green | red | white) (at | by | in | with) "

@@ -18,21 +18,22 @@ from jaxtyping import Float, Float32
 from PIL import Image
 from torch import Tensor
 
-from lipsound2 import faces, media, picture
-from lipsound2.atomic import atomic_path, write_text
+from lipsound2 import faces, media
 from lipsound2.config import AudioConfig
 from lipsound2.data.view import Crops, view
-from lipsound2.devices import find_device
 from lipsound2.errors import ConfigError, MediaError, StorageError
-from lipsound2.facts import facts
-from lipsound2.familiarity import SHORTEST, Familiarity, load_familiarity, observe
+from lipsound2.inference import picture
+from lipsound2.inference.facts import facts
+from lipsound2.inference.windows import Generation, Window, generate
 from lipsound2.model import LipSound2
-from lipsound2.model.windows import Generation, Window, generate
 from lipsound2.packs import find_pack
+from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.packs.pack import DEFAULT_PACK
-from lipsound2.recognizer.recognizer import Recognizer, read_wave
-from lipsound2.subtitles import WRITERS, Cue, cues, to_json, to_vtt
-from lipsound2.text import Transcript
+from lipsound2.recognizer.base import Recognizer, transcribe_wave
+from lipsound2.runtime.atomic import atomic_path, write_text
+from lipsound2.runtime.devices import find_device
+from lipsound2.text.alphabet import Transcript
+from lipsound2.text.subtitles import WRITERS, Cue, cues, to_json, to_vtt
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
 
@@ -119,7 +120,7 @@ class Speech:
 
     def read(self, recognizer: Recognizer) -> "Speech":
         """Give the same speech with its words."""
-        return replace(self, transcript=read_wave(recognizer, self.wave, self.sample_rate))
+        return replace(self, transcript=transcribe_wave(recognizer, self.wave, self.sample_rate))
 
     def save(
         self, folder: Path | str, name: str | None = None, formats: tuple[str, ...] = FORMATS, force: bool = False

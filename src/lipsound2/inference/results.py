@@ -18,8 +18,8 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import Any
 
-from lipsound2.atomic import storing, sweep, write_text
 from lipsound2.errors import StorageError
+from lipsound2.runtime.atomic import storing, sweep, write_text
 
 RECORDS = ".lipsound2"
 CONTENT = "content"

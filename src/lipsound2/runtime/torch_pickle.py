@@ -1,7 +1,7 @@
 """A checkpoint that torch pickled -> dicts, lists, tensors and inert stand-ins; nothing in it is run.
 
 >>> from pathlib import Path
->>> from lipsound2.importers.torch_pickle import module_state, read_checkpoint
+>>> from lipsound2.runtime.torch_pickle import module_state, read_checkpoint
 >>> found = read_checkpoint(Path("waveglow_256channels.pt"))  # doctest: +SKIP
 >>> weights = module_state(found["model"])  # doctest: +SKIP
 
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from lipsound2.errors import CheckpointError
-from lipsound2.foreign import look
-from lipsound2.importers.pickle_data import Calls, Global, StandIn, Stream, read_pickle
+from lipsound2.runtime.foreign import look
+from lipsound2.runtime.pickle_data import Calls, Global, StandIn, Stream, read_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

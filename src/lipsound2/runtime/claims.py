@@ -8,9 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lipsound2.atomic import storing
 from lipsound2.errors import StorageError
-from lipsound2.terminal import warn
+from lipsound2.runtime.atomic import storing
+from lipsound2.runtime.terminal import warn
 
 LOCK_NAME = ".lock"
 _HOLDER_NAME = ".lock-holder"

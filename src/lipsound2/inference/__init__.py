@@ -1,0 +1,1 @@
+"""Videos in, speech and text out: what `speak` and `read` do."""

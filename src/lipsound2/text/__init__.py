@@ -1,0 +1,1 @@
+"""Symbols, words with their times, and subtitles."""
