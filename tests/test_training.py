@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from test_model import make, tiny
 
 from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
-from lipsound2.data.dataset import ClipDataset, Place, collate
+from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.data.shards import INDEX_NAME, read_index, to_lines
 from lipsound2.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from lipsound2.packs import find_pack
@@ -137,7 +137,7 @@ def test_one_batch_can_be_learned_by_heart(prepared):
     model = make(config)
     model.set_statistics(*mel_statistics(data))
     task = MelTask(model.train(), data, data, MelLossConfig(guided_weight=0.0, sampling_to=0.0))
-    whole = collate([data[Place(0, 0)], data[Place(0, 1)]])
+    whole = data.load([Place(0, 0), Place(0, 1)])
     # Half a second of each is enough to be learned.
     lengths = torch.tensor([12, 12])
     batch = whole._replace(
@@ -159,7 +159,7 @@ def test_padding_does_not_count_in_the_loss(prepared):
     data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
     model = make(tiny())
     task = MelTask(model, data, data, MelLossConfig(sampling_to=0.0))
-    batch = collate([data[Place(0, 0)]])
+    batch = data.load([Place(0, 0)])
     padded = batch._replace(
         video=torch.nn.functional.pad(batch.video, (0, 0, 0, 0, 0, 5), value=99),
         mel=torch.nn.functional.pad(batch.mel, (0, 20), value=7.0),
@@ -172,7 +172,11 @@ def test_padding_does_not_count_in_the_loss(prepared):
 def test_finetuning_starts_from_the_model_it_is_given(prepared, tmp_path):
     pretrain(prepared, tmp_path / "base", recipe(epochs=1))
     frozen = replace(recipe(epochs=1), train=replace(FAST, epochs=1, learning_rate=1e-12, weight_decay=0.0))
-    finetune(prepared, tmp_path / "tuned", tmp_path / "base", frozen)
+    finetune(prepared, tmp_path / "tuned", tmp_path / "base", replace(frozen, model=None))
+    other = replace(frozen, model=replace(tiny(), window=29))
+    with pytest.raises(ConfigError, match=r"keeps the model that it starts from.*model\.window 30, not 29") as caught:
+        finetune(prepared, tmp_path / "other", tmp_path / "base", other)
+    assert "leave `model` out" in caught.value.hint
     base = load_file(tmp_path / "base" / "best" / "model.safetensors")
     tuned = load_file(tmp_path / "tuned" / "best" / "model.safetensors")
     for name, weights in base.items():
@@ -326,7 +330,7 @@ def test_guided_attention_knows_a_diagonal():
 def test_the_correlation_term_is_taught_when_asked_for(prepared):
     data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
     model = make(tiny())
-    batch = collate([data[Place(0, 0)], data[Place(0, 1)]])
+    batch = data.load([Place(0, 0), Place(0, 1)])
     parts = {}
     for weight in (0.0, 0.5, 1.0):
         task = MelTask(model, data, data, MelLossConfig(correlation_weight=weight, sampling_to=0.0))

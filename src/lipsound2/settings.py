@@ -247,8 +247,8 @@ def _default(each: "Field[Any]") -> Any:
 
 def _neighbours(key: str, name: str, known: list[str], names: Mapping[str, Any]) -> str:
     """Return the settings that may have been meant: of the same name elsewhere, else of a similar one."""
-    near = [other for other in known if other.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
-    near = near or get_close_matches(key, known, 3, 0.7)
+    near = [other for other in known if other.rsplit(".", 1)[-1] == name]
+    near = near or [key.removesuffix(name) + other for other in get_close_matches(name, names, 3)]
     if near:
         return f"did you mean {' or '.join(near[:3])}?"
     return f"known here: {_few(names)}"

@@ -5,10 +5,11 @@ All take the options of `Daily`. What else can be set comes from a recipe (`--re
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -112,20 +113,22 @@ class Daily:
         return {key: value for key, value in given.items() if value is not None}
 
 
-def trains(output: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def trains(output: str, **defaults: int | float) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command take the options of `Daily`, which its function gets as its first argument.
 
     Args:
         output: Where it writes by default.
+        defaults: What its settings are by default, as the help says it.
     """
 
     def add_options(function: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(Daily, include_extras=True)
-        defaults = {each.name: each.default for each in fields(Daily)} | {"output": Path(output)}
+        hints |= {name: _told(hints[name], f"the recipe's, else {value:g}") for name, value in defaults.items()}
+        values = {each.name: each.default for each in fields(Daily)} | {"output": Path(output)}
         own = [*inspect.signature(function, eval_str=True).parameters.values()][1:]
 
         def command(**options: Any) -> None:
-            function(Daily(**{name: options.pop(name) for name in defaults}), **options)
+            function(Daily(**{name: options.pop(name) for name in values}), **options)
 
         daily = [
             inspect.Parameter(
@@ -134,7 +137,7 @@ def trains(output: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 default=inspect.Parameter.empty if default is MISSING else default,
                 annotation=hints[name],
             )
-            for name, default in defaults.items()
+            for name, default in values.items()
         ]
         own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         every = [*daily[:2], *own, *daily[2:]]
@@ -146,27 +149,35 @@ def trains(output: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return add_options
 
 
-@trains("runs/base")
+def _told(hint: Any, default: str) -> Any:
+    """Let the help of an option say what its default is."""
+    kind, option = get_args(hint)
+    option = copy(option)
+    option.show_default = default
+    return Annotated[kind, option]
+
+
+@trains("runs/base", epochs=100, batch_size=16, learning_rate=1e-3)
 def pretrain(daily: Daily, preset: Annotated[Preset | None, typer.Option(help=PRESET_HELP)] = None) -> None:
     """Train a model from scratch; the clips' own sound is the only label. A second call resumes."""
     _train("pretrain", daily, preset)
 
 
-@trains("runs/finetuned")
+@trains("runs/finetuned", epochs=50, batch_size=16, learning_rate=3e-4)
 def finetune(daily: Daily, start: Start) -> None:
     """Fine-tune a model on other clips, such as those of one person. A second call resumes."""
     _train("finetune", daily, start=start)
 
 
 @vocoder.command("train", epilog=EPILOG)
-@trains("runs/waveglow")
+@trains("runs/waveglow", epochs=500, batch_size=12, learning_rate=1e-3)
 def train_vocoder(daily: Daily, preset: Annotated[VocoderPreset | None, typer.Option(help=PRESET_HELP)] = None) -> None:
     """Train a WaveGlow from scratch on the sound of prepared clips. A second call resumes."""
     _train("vocoder", daily, preset)
 
 
 @vocoder.command("finetune", epilog=EPILOG)
-@trains("runs/waveglow-finetuned")
+@trains("runs/waveglow-finetuned", epochs=100, batch_size=12, learning_rate=1e-4)
 def finetune_vocoder(
     daily: Daily,
     start: Start,
@@ -196,7 +207,7 @@ def finetune_vocoder(
 
 
 @recognizer.command("train", epilog=EPILOG)
-@trains("runs/recognizer")
+@trains("runs/recognizer", epochs=100, batch_size=16, learning_rate=0.01)
 def train_recognizer(
     daily: Daily, preset: Annotated[RecognizerPreset | None, typer.Option(help=PRESET_HELP)] = None
 ) -> None:
@@ -205,7 +216,7 @@ def train_recognizer(
 
 
 @recognizer.command("finetune", epilog=EPILOG)
-@trains("runs/recognizer-finetuned")
+@trains("runs/recognizer-finetuned", epochs=30, batch_size=16, learning_rate=3e-3)
 def finetune_recognizer(
     daily: Daily,
     pack: Annotated[

@@ -20,10 +20,10 @@ from lipsound2.audio import log_mel
 from lipsound2.config import CONFIG_NAME, AudioConfig, ModelConfig, read_config
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import choose_entries
-from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_member, read_wave, reading
-from lipsound2.data.view import read_crops, view
+from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_member, read_wave, reading
 from lipsound2.errors import ConfigError, DataError
 from lipsound2.model import LipSound2
+from lipsound2.model.preprocess import view
 from lipsound2.packs import find_pack
 from lipsound2.runtime.devices import find_device
 from lipsound2.runtime.plans import read_plan

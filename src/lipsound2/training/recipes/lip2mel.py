@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
+from typing import Literal
 
 import lightning_fabric
 import torch
@@ -12,12 +13,15 @@ from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainCon
 from lipsound2.data.dataset import ClipDataset
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
+from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.packs import find_pack
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
 from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.tasks.lip2mel import MelTask, mel_statistics
 
+SHAPES = 15
+"""On a GPU, batches are padded to a multiple of so many video frames, so that few graphs are recorded."""
 PRESETS = {"small": small, "paper": paper}
 """Sizes by the name that `lipsound2 pretrain --preset` takes."""
 
@@ -36,8 +40,12 @@ class Lip2MelRecipe:
             training clips as on others.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
-        on_device: Keep decoded clips, and augment them, on the device that trains, in the place of processes that
-            load data.
+        seconds: Longest stretch of a clip that is one training example; 0 takes clips whole.
+        best: What the best checkpoint is chosen by: `error`, the squared error of the mel, or `estoi`.
+        val_clips: Validation clips used, spread evenly; 0 takes all.
+        recompute: Compute the encoder's blocks again for their gradient, which takes less memory and more time.
+        graphs: Record the decoder's loop as CUDA graphs where there is a GPU.
+        on_device: Keep decoded clips on the device that trains, in the place of processes that load data.
     """
 
     model: ModelConfig | None = field(default=None, metadata={BASE: small})
@@ -48,12 +56,17 @@ class Lip2MelRecipe:
     dropout: float = 1.0
     speakers: tuple[str, ...] = ()
     clips: int = 0
+    seconds: float = 0.0
+    best: Literal["error", "estoi"] = "error"
+    val_clips: int = 200
+    recompute: bool = False
+    graphs: bool = True
     on_device: bool = False
 
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
-        in_range(self, 0, inf, "dropout", "clips")
+        in_range(self, 0, inf, "dropout", "clips", "seconds", "val_clips")
 
     def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
         """Open the data and the model that the run starts from."""
@@ -79,9 +92,10 @@ class Lip2MelRecipe:
             config.video,
             augment=self.augment if taught else None,
             seed=self.train.seed,
-            limit=self.clips if taught else 0,
+            limit=self.clips if taught else self.val_clips,
             cache_gb=self.train.cache_gb,
             speakers=self.speakers,
+            seconds=self.seconds if taught else 0.0,
         )
 
     def _task(
@@ -97,13 +111,19 @@ class Lip2MelRecipe:
             train.device = val.device = fabric.device
         if self.on_device or self.train.workers:
             train.fill_cache()
+        if fabric.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            train.multiple = val.multiple = SHAPES
         torch.manual_seed(self.train.seed)
         model = start or LipSound2(config)
+        model.encoder.recompute = self.recompute
+        if isinstance(model.decoder, AttentionDecoder):
+            model.decoder.graphs = self.graphs
         model.config = config
         scale_dropout(model, self.dropout)
         if start is None:
             model.set_statistics(*mel_statistics(train))
-        return MelTask(model.train(), train, val, self.loss, self.train.batch_size)
+        return MelTask(model.train(), train, val, self.loss, self.train.batch_size, self.best)
 
 
 def pretrain_recipe(preset: str = "small") -> Lip2MelRecipe:

@@ -19,7 +19,7 @@ from lipsound2.text.alphabet import error_rates
 from lipsound2.training import augment
 from lipsound2.training.losses import ctc_loss, quiet_loss
 from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, collate
-from lipsound2.training.task import Validation
+from lipsound2.training.task import Task, Validation
 
 
 class Read(NamedTuple):
@@ -30,7 +30,7 @@ class Read(NamedTuple):
     loss: float
 
 
-class JasperTask:
+class JasperTask(Task[SpeechBatch]):
     """Read what is said by CTC.
 
     Args:
@@ -42,7 +42,7 @@ class JasperTask:
         batch_size: Of the validation.
     """
 
-    name = "jasper"
+    model: Jasper
 
     def __init__(
         self,
