@@ -13,7 +13,7 @@ from test_training import cpu
 from typer.testing import CliRunner
 
 from lipsound2.cli import app
-from lipsound2.config import TrainConfig, to_json
+from lipsound2.config import TrainConfig, audio_16k, to_json
 from lipsound2.data.dataset import Place
 from lipsound2.data.sample import decode_wave, encode_wave
 from lipsound2.data.shards import read_index, read_member
@@ -25,6 +25,7 @@ from lipsound2.text.alphabet import Alphabet
 from lipsound2.training import augment, generated
 from lipsound2.training.augment import SpeechAugmentConfig
 from lipsound2.training.generated import generate_speech
+from lipsound2.training.generated_mels import generate_mels
 from lipsound2.training.recipes.asr import AsrRecipe
 from lipsound2.training.run import run as train
 from lipsound2.training.speech import SpeechDataset, collate, speech_entries
@@ -188,7 +189,12 @@ def test_generated_speech_is_kept_and_taken_up_where_it_was_stopped(prepared, ru
     assert not (output / ".staging").exists()
     wave = decode_wave(read_member(output, entries[0], "flac"))
     assert len(wave) == pytest.approx(entries[0].meta["frames"] * 640, abs=640)
+    plan = json.loads((output / "generated.json").read_text())
+    old = {name: value for name, value in plan.items() if name not in ("kind", "settings_sha256")}
+    (output / "generated.json").write_text(json.dumps(old))  # as older versions wrote it
     generate_speech(prepared, run, output, clips=2)
+    with pytest.raises(DataError, match="speech"):
+        generate_mels(prepared, run, output, audio_16k(), clips=2)
     with pytest.raises(DataError, match="begun with other clips or another pack: clips 3, not 2; other clips"):
         generate_speech(prepared, run, output, clips=1)
 
