@@ -11,12 +11,12 @@ from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, TrainConfig, to_json
 from lipsound2.errors import CheckpointError, ConfigError
 from lipsound2.runtime.weights import save_weights
+from lipsound2.training.losses import spectral_distance
 from lipsound2.training.optimizers import make_optimizer
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.config import WaveGlowConfig, waveglow_256, waveglow_small
 from lipsound2.vocoder.denoise import bias, denoise
 from lipsound2.vocoder.prediction import colour, predictor, whiten
-from lipsound2.vocoder.spectral import spectral_distance
 from lipsound2.vocoder.synthesis import WaveGlowVocoder, load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import Flowed, WaveGlow, surprise
 from lipsound2.vocoder.windows import windows

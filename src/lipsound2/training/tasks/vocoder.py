@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lipsound2 import plots
 from lipsound2.audio import log_mel
 from lipsound2.data.dataset import Place
+from lipsound2.training.losses import spectral_distance
 from lipsound2.training.segments import STEP, Segment, SegmentDataset, collate
 from lipsound2.training.task import Task, Validation
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig
-from lipsound2.vocoder.spectral import spectral_distance
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.vocoder.waveglow import Flowed, WaveGlow, surprise
 
