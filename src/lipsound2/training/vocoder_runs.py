@@ -43,8 +43,9 @@ class VocoderRecipe:
 
     Attributes:
         model: Size of the model; fine-tuning keeps that of the model it starts from.
-        train: The loop; an epoch sees one segment of each clip.
+        train: The loop; an epoch sees `segments` of each clip.
         loss: What is taught.
+        segments: Of each clip an epoch, at random places.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
     """
@@ -54,10 +55,12 @@ class VocoderRecipe:
         default_factory=lambda: TrainConfig(epochs=500, batch_size=12, weight_decay=0.0, validate_every=10)
     )
     loss: VocoderLossConfig = field(default_factory=VocoderLossConfig)
+    segments: int = 1
     speakers: tuple[str, ...] = ()
     clips: int = 0
 
     def __post_init__(self) -> None:
+        in_range(self, 1, inf, "segments")
         in_range(self, 0, inf, "clips")
 
 
@@ -177,6 +180,7 @@ def _datasets(prepared: Path, recipe: VocoderRecipe) -> tuple[SegmentDataset, Se
             recipe.speakers,
             recipe.clips if split == "train" else 0,
             recipe.train.cache_gb,
+            recipe.segments if split == "train" else 1,
         )
         for split in ("train", "val")
     )
@@ -198,4 +202,10 @@ def _fit(
     begun = begun_with(train.entries, val.entries, start, fabric, train.generated)
     model = start or WaveGlow(recipe.model)
     with beginning(run, recipe, begun, fabric):
-        return fit(VocoderTask(model, train, val, recipe.loss), recipe.train, run, fabric)
+        for clips in (train, val):
+            clips.hold(fabric.device)
+        if fabric.device.type == "cuda":
+            # Shapes stay the same, so looking for the fastest algorithm pays.
+            torch.backends.cudnn.benchmark = True
+        task = VocoderTask(model, train, val, recipe.loss, autocast=fabric.autocast)
+        return fit(task, recipe.train, run, fabric)
