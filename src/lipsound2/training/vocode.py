@@ -15,21 +15,24 @@ from lipsound2 import plots
 from lipsound2.audio import log_mel
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import Place
-from lipsound2.training.captured import Captured
+from lipsound2.runtime.graphs import Record, Recorded
 from lipsound2.training.segments import STEP, Segment, SegmentDataset
-from lipsound2.training.task import Validation
+from lipsound2.training.task import Task, Validation
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig
 from lipsound2.vocoder.spectral import spectral_distance
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
-from lipsound2.vocoder.waveglow import Flowed, Inversions, WaveGlow, surprise
+from lipsound2.vocoder.waveglow import Inversions, WaveGlow, surprise
 
 VALIDATED = 64
 """Clips, spread evenly, of each of which a validation measures the loss of a segment."""
 
+PARTS = ("likelihood", "spectral")
+"""Of the loss."""
+
 _PIECE = 16
 
 
-class VocoderTask:
+class VocoderTask(Task[Segment]):
     """Learn to turn sound into noise and, if asked for, noise into sound.
 
     Args:
@@ -39,10 +42,10 @@ class VocoderTask:
         settings: What is taught.
         heard: Validation clips, spread evenly, that are made sound of at each validation.
         autocast: Context in which the networks compute.
-        static: Whether steps work with fixed buffers, as `Captured` says; not where several processes train.
+        record: How a step is recorded, as `runtime.graphs` says, or None; not where several processes train.
     """
 
-    name = "waveglow"
+    model: WaveGlow
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class VocoderTask:
         settings: VocoderLossConfig,
         heard: int = 4,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        static: bool | None = None,
+        record: Record | None = None,
     ) -> None:
         self.model = model
         self.train = train
@@ -62,14 +65,15 @@ class VocoderTask:
         self.validated = spread(clips, VALIDATED)
         self.heard = spread(clips, heard)
         self.autocast = autocast
-        self.captured = Captured(partial(self._computed, model), list(model.parameters()), static)
+        whole = partial(self._computed, model)
+        self.step = Recorded(whole, lambda: list(model.parameters()), record) if record else None
 
     def config(self) -> WaveGlowConfig:
         """Return the model's configuration."""
         return self.model.config
 
     def collate(self, examples: Sequence[Place]) -> list[Place]:
-        """List the places; `loss` draws their segments on the device, all at once."""
+        """List the places; `ready` draws their segments on the device, all at once."""
         return list(examples)
 
     def ready(self, batch: list[Place], device: torch.device) -> Segment:
@@ -81,27 +85,24 @@ class VocoderTask:
         return batch.wave.numel() / self.train.audio.sample_rate
 
     def loss(
-        self, model: nn.Module, batch: Segment | list[Place], epoch: float, generator: torch.Generator
+        self, model: nn.Module, batch: Segment, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the negative log-likelihood and, if asked for, the spectral distance of what is made."""
-        segment = batch if isinstance(batch, Segment) else self.train.draw(batch)
-        inputs = self._inputs(self.model, segment, generator)
-        parts = self._computed(model, *inputs) if _shared(model) else self.captured(*inputs)
-        return torch.stack(list(parts.values())).sum(), parts
+        inputs = self._inputs(self.model, batch, generator)
+        alone = self.step is not None and not _shared(model)
+        values = self.step(*inputs, training=True) if alone else self._computed(model, *inputs)  # type: ignore[misc]
+        return torch.stack(values).sum(), dict(zip(PARTS, values, strict=False))
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
         """Measure the loss on a segment of some clips, and the sound of fewer whole clips; the score is the loss."""
         assert isinstance(model, WaveGlow)
         device = model.upsample.weight.device
-        # Half precision is for the model alone, which switches it on itself when it makes sound.
-        with torch.autocast(device.type, enabled=False):
-            scalars = self._losses(model)
-            vocoder = WaveGlowVocoder(model)
-            made = {clip: vocoder(self._mel(clip).to(device)).cpu() for clip in self.heard}
-            rows = [self._scores(clip, wave) for clip, wave in made.items()]
-            scalars |= {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-            first = self.heard[0]
-            mels = {"true": self.val.heard(first).mel, "made": log_mel(made[first][None], self.val.audio)[0]}
+        scalars, vocoder = self._losses(model), WaveGlowVocoder(model)
+        made = {clip: vocoder(self._mel(clip).to(device)).cpu() for clip in self.heard}
+        rows = [self._scores(clip, wave) for clip, wave in made.items()]
+        scalars |= {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        first = self.heard[0]
+        mels = {"true": self.val.heard(first).mel, "made": log_mel(made[first][None], self.val.audio)[0]}
         if not show:
             return Validation(scalars["loss"], scalars)
         figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()})}
@@ -112,7 +113,8 @@ class VocoderTask:
         generator, sums = torch.Generator().manual_seed(0), dict[str, float]()
         for start in range(0, len(self.validated), _PIECE):
             places = [Place(0, clip) for clip in self.validated[start : start + _PIECE]]
-            for name, value in self._computed(model, *self._inputs(model, self.val.draw(places), generator)).items():
+            values = self._computed(model, *self._inputs(model, self.val.draw(places), generator))
+            for name, value in zip(PARTS, values, strict=False):
                 sums[name] = sums.get(name, 0.0) + value.item() * len(places) / len(self.validated)
         return sums | {"loss": sum(sums.values())}
 
@@ -121,19 +123,17 @@ class VocoderTask:
         inputs = [*segment, *model.inversions()]
         return [*inputs, self._noise(segment, generator)] if self.settings.spectral_weight else inputs
 
-    def _computed(self, model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
+    def _computed(self, model: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Compute the parts of the loss."""
         wave, mel, past, inverses, log_dets, *noise = inputs
         with self.autocast():
             flowed = model(wave, mel, past, noise[0] if noise else None, Inversions(inverses, log_dets))
-        return self._parts(flowed)
-
-    def _parts(self, flowed: Flowed) -> dict[str, Tensor]:
         # Nats that say which of the 65,536 values a sample has, so never less than none.
-        parts = {"likelihood": surprise(flowed, self.settings.sigma) - log(STEP)}
-        if flowed.made is not None:
-            distance = spectral_distance(flowed.made.float(), flowed.seen.float())
-            parts["spectral"] = self.settings.spectral_weight * distance
-        return parts
+        likelihood = surprise(flowed, self.settings.sigma) - log(STEP)
+        if flowed.made is None:
+            return (likelihood,)
+        distance = spectral_distance(flowed.made.float(), flowed.seen.float())
+        return likelihood, self.settings.spectral_weight * distance
 
     def _noise(self, segment: Segment, generator: torch.Generator) -> Tensor:
         config, device = self.model.config, segment.mel.device

@@ -15,6 +15,7 @@ from torch import Tensor
 from lipsound2.config import TrainConfig, in_range, read_config
 from lipsound2.errors import ConfigError
 from lipsound2.packs import find_pack
+from lipsound2.runtime.graphs import cuda_graphs
 from lipsound2.runtime.names import is_folder
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import beginning, begun_with
@@ -204,8 +205,10 @@ def _fit(
     with beginning(run, recipe, begun, fabric):
         for clips in (train, val):
             clips.hold(fabric.device)
+        record = None
         if fabric.device.type == "cuda":
             # Shapes stay the same, so looking for the fastest algorithm pays.
             torch.backends.cudnn.benchmark = True
-        task = VocoderTask(model, train, val, recipe.loss, autocast=fabric.autocast)
+            record = cuda_graphs()
+        task = VocoderTask(model, train, val, recipe.loss, autocast=fabric.autocast, record=record)
         return fit(task, recipe.train, run, fabric)

@@ -117,7 +117,7 @@ def waveglow_medium() -> WaveGlowConfig:
         group=16,
         flows=10,
         early_size=0,
-        layers=6,
+        layers=5,
         channels=128,
         condition=96,
         lead=15,
