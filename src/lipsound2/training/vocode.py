@@ -46,6 +46,7 @@ class VocoderTask(Task[Segment]):
     """
 
     model: WaveGlow
+    train: SegmentDataset
 
     def __init__(
         self,
