@@ -88,8 +88,10 @@ class Recorded:
         """Record the function, or let it be called as it is from now on where that fails."""
         if self.refused:
             return None
+        # Buffers made in inference mode could not be written to elsewhere; recording draws no random numbers.
+        devices = [inputs[0].device] if inputs[0].is_cuda else []
         try:
-            with torch.inference_mode(False):  # or buffers made in inference could not be written to elsewhere
+            with torch.inference_mode(False), torch.random.fork_rng(devices):
                 return _Shape(self.function, inputs, self.parameters(), self.record)
         except RuntimeError as error:
             self.refused = True
