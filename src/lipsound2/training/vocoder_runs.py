@@ -47,6 +47,7 @@ class VocoderRecipe:
         train: The loop; an epoch sees `segments` of each clip.
         loss: What is taught.
         segments: Of each clip an epoch, at random places.
+        graphs: Whether a step is recorded as CUDA graphs where there is a GPU.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
     """
@@ -57,6 +58,7 @@ class VocoderRecipe:
     )
     loss: VocoderLossConfig = field(default_factory=VocoderLossConfig)
     segments: int = 1
+    graphs: bool = True
     speakers: tuple[str, ...] = ()
     clips: int = 0
 
@@ -209,6 +211,6 @@ def _fit(
         if fabric.device.type == "cuda":
             # Shapes stay the same, so looking for the fastest algorithm pays.
             torch.backends.cudnn.benchmark = True
-            record = cuda_graphs()
+            record = cuda_graphs() if recipe.graphs else None
         task = VocoderTask(model, train, val, recipe.loss, autocast=fabric.autocast, record=record)
         return fit(task, recipe.train, run, fabric)
