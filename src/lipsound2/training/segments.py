@@ -195,8 +195,9 @@ class SegmentDataset(Dataset[Place]):
         return Heard(wave, log_mel(wave[None], self.audio)[0])
 
     def generated_mel(self, clip: int) -> Float[Tensor, "mels frames"]:
-        """Return the mel that a model made of a clip, as long as the true one, which goes on where it ends."""
-        made, true = self.generated[self.entries[clip].key], self.heard(clip).mel
+        """Return the generated mel of a clip, as long as the true one, which goes on where it ends or stands for it."""
+        true = self.heard(clip).mel
+        made = self.generated.get(self.entries[clip].key, true)
         return torch.cat([made[:, : true.shape[1]], true[:, made.shape[1] :]], dim=1)
 
 

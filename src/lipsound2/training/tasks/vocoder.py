@@ -15,11 +15,11 @@ from lipsound2 import plots
 from lipsound2.audio import log_mel
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import Place
-from lipsound2.runtime.graphs import Record, Recorded
+from lipsound2.runtime.graphs import Record, Recorded, cuda_graphs
+from lipsound2.training.losses import spectral_distance
 from lipsound2.training.segments import STEP, Segment, SegmentDataset
 from lipsound2.training.task import Task, Validation
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig
-from lipsound2.vocoder.spectral import spectral_distance
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.vocoder.waveglow import Inversions, WaveGlow, surprise
 
@@ -42,7 +42,8 @@ class VocoderTask(Task[Segment]):
         settings: What is taught.
         heard: Validation clips, spread evenly, that are made sound of at each validation.
         autocast: Context in which the networks compute.
-        record: How a step is recorded, as `runtime.graphs` says, or None; not where several processes train.
+        graphs: Whether steps are recorded as CUDA graphs where there is a GPU, and one process.
+        record: How else they are recorded, as `runtime.graphs` says.
     """
 
     model: WaveGlow
@@ -56,6 +57,7 @@ class VocoderTask(Task[Segment]):
         settings: VocoderLossConfig,
         heard: int = 4,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        graphs: bool = True,
         record: Record | None = None,
     ) -> None:
         self.model = model
@@ -66,8 +68,8 @@ class VocoderTask(Task[Segment]):
         self.validated = spread(clips, VALIDATED)
         self.heard = spread(clips, heard)
         self.autocast = autocast
-        whole = partial(self._computed, model)
-        self.step = Recorded(whole, lambda: list(model.parameters()), record) if record else None
+        self.graphs = graphs
+        self.recorded = self._recorded(record) if record else None
 
     def config(self) -> WaveGlowConfig:
         """Return the model's configuration."""
@@ -90,8 +92,9 @@ class VocoderTask(Task[Segment]):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the negative log-likelihood and, if asked for, the spectral distance of what is made."""
         inputs = self._inputs(self.model, batch, generator)
-        alone = self.step is not None and not _shared(model)
-        values = self.step(*inputs, training=True) if alone else self._computed(model, *inputs)  # type: ignore[misc]
+        if self.recorded is None and self.graphs and batch.wave.is_cuda and not _shared(model):
+            self.recorded = self._recorded(cuda_graphs())
+        values = self.recorded(*inputs, training=True) if self.recorded else self._computed(model, *inputs)
         return torch.stack(values).sum(), dict(zip(PARTS, values, strict=False))
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
@@ -109,6 +112,9 @@ class VocoderTask(Task[Segment]):
         figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()})}
         sounds = {f"speech {clip}": wave.clamp(-1, 1).numpy() for clip, wave in made.items()}
         return Validation(scalars["loss"], scalars, figures, sounds, self.val.audio.sample_rate)
+
+    def _recorded(self, record: Record) -> Recorded:
+        return Recorded(partial(self._computed, self.model), lambda: list(self.model.parameters()), record)
 
     def _losses(self, model: WaveGlow) -> dict[str, float]:
         generator, sums = torch.Generator().manual_seed(0), dict[str, float]()
