@@ -192,6 +192,7 @@ OTHERS = {
 LATER = {
     *("val_clips", "loss.lag_from", "loss.lag_every", "loss.lag_frames"),
     *("model.window", "model.overlap", "model.condition_dim", "model.sigma", "model.denoise"),
+    "model.consistency",
     *("model.gate.min_level", "model.gate.min_confidence", "model.gate.max_gap"),
     *("model.timing.before", "model.timing.after"),
 }
@@ -218,6 +219,8 @@ def effects(recipe, sources, folder):
     if isinstance(recipe, Lip2MelRecipe):
         yield [task.best, task.model.encoder.recompute, task.model.decoder.graphs]
         yield len(task.train._cache._clips)
+    if isinstance(recipe, VocoderRecipe):
+        yield task.graphs
     Place = lipsound2.data.dataset.Place  # noqa: N806
 
     def batch(epoch, *clips):

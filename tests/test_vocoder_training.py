@@ -18,6 +18,7 @@ from lipsound2.data.dataset import Place
 from lipsound2.data.shards import read_index
 from lipsound2.errors import CheckpointError, ConfigError, DataError
 from lipsound2.packs import find_pack
+from lipsound2.runtime.graphs import plainly
 from lipsound2.runtime.weights import save_weights
 from lipsound2.settings import read_settings
 from lipsound2.training import generated_mels
@@ -31,7 +32,7 @@ from lipsound2.training.recipes.vocoder import (
 )
 from lipsound2.training.run import Sources, make_fabric
 from lipsound2.training.run import run as train
-from lipsound2.training.segments import STEP, SegmentDataset
+from lipsound2.training.segments import STEP, Segment, SegmentDataset
 from lipsound2.training.tasks.vocoder import VocoderTask
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_small
 from lipsound2.vocoder.synthesis import load_waveglow, waveglow_folder
@@ -153,7 +154,7 @@ def test_one_batch_is_learned_by_heart(prepared):
     torch.manual_seed(0)
     data = SegmentDataset(prepared, "train", audio_16k(), 20, 4)
     task = VocoderTask(WaveGlow(tiny(channels=24, flows=4)), data, data, VocoderLossConfig())
-    batch = task.collate([data[Place(0, i)] for i in range(2)])
+    batch = task.ready([Place(0, 0), Place(0, 1)], torch.device("cpu"))
     optimizer = torch.optim.Adam(task.model.parameters(), 3e-3)
     losses = []
     for _ in range(80):
@@ -165,10 +166,17 @@ def test_one_batch_is_learned_by_heart(prepared):
     assert losses[-1] < losses[0] - 1
 
 
-def test_segments_are_stretches_of_clips_with_what_came_before(prepared):
+def one(data: SegmentDataset, epoch: int, clip: int) -> Segment:
+    return Segment(*(part[0] for part in data.draw([Place(epoch, clip)])))
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["clip by clip", "all at once"])
+def test_segments_are_stretches_of_clips_with_what_came_before(prepared, held):
     data = SegmentDataset(prepared, "train", audio_16k(), 30, 16, seed=3)
+    if held:
+        data.hold(torch.device("cpu"))
     for clip in range(2):
-        segment = data[Place(5, clip)]
+        segment = one(data, 5, clip)
         wave, mel = data.heard(clip)
         assert (segment.wave.shape, segment.mel.shape, segment.past.shape) == ((4800,), (80, 30), (16,))
         first = next(i for i in range(mel.shape[1]) if torch.equal(mel[:, i], segment.mel[:, 0]))
@@ -176,17 +184,57 @@ def test_segments_are_stretches_of_clips_with_what_came_before(prepared):
         expected = torch.cat([torch.zeros(16), wave])[first * 160 : first * 160 + 4816]
         error = torch.cat([segment.past, segment.wave]) - expected
         assert 0.4 * STEP < error.abs().max() <= 0.5 * STEP
-        again, other = data[Place(5, clip)], data[Place(6, clip)]
+        again, other = one(data, 5, clip), one(data, 6, clip)
         assert torch.equal(again.wave, segment.wave)
         assert not torch.equal(other.wave, segment.wave)
 
 
+def test_segments_are_the_same_wherever_they_are_kept(prepared):
+    made = {
+        entry.key: torch.full((80, 40), 1.0) for entry in SegmentDataset(prepared, "train", audio_16k(), 20).entries
+    }
+    drawn = []
+    for held, room in ((False, 2.0), (True, 2.0), (True, 0.0)):
+        data = SegmentDataset(prepared, "train", audio_16k(), 20, 4, cache_gb=room, segments=3)
+        data.use_generated(made, 0.5)
+        if held:
+            data.hold(torch.device("cpu"))
+        drawn.append(data.draw([Place(2, place) for place in range(len(data))]))
+    assert len(data) == 3 * len(data.entries)
+    for other in drawn[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(drawn[0], other, strict=True))
+
+
 def test_clips_shorter_than_a_segment_are_continued_by_silence(prepared):
-    data = SegmentDataset(prepared, "train", audio_16k(), 1000, 4)
-    segment = data[Place(0, 0)]
+    segment = one(SegmentDataset(prepared, "train", audio_16k(), 1000, 4), 0, 0)
     assert segment.wave.shape == (160_000,)
     assert segment.wave[-1000:].abs().max() < STEP
     assert segment.wave.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("spectral", [0.0, 0.5])
+def test_a_step_with_fixed_buffers_is_the_same_step(prepared, spectral):
+    """All that a CUDA graph does but its capture: it reads and writes the same memory at each step."""
+    settings = VocoderLossConfig(segment=20, spectral_weight=spectral)
+    data = SegmentDataset(prepared, "train", audio_16k(), 20, 4)
+    gradients = []
+    for record in (None, plainly):
+        torch.manual_seed(0)
+        task = VocoderTask(WaveGlow(tiny(channels=12, flows=3, layers=2)), data, data, settings, record=record)
+        optimizer = torch.optim.SGD(task.model.parameters(), 1e-3)
+        for step in range(4):
+            optimizer.zero_grad()
+            # The last batch has another shape.
+            places = [Place(step, clip) for clip in range(1 if step == 3 else 2)]
+            batch = task.ready(places, torch.device("cpu"))
+            loss, parts = task.loss(task.model, batch, 0.0, torch.Generator().manual_seed(step))
+            (2 * loss).backward()
+            optimizer.step()
+            gradients.append([parameter.grad.clone() for parameter in task.model.parameters()])
+            assert loss.item() == pytest.approx(sum(part.item() for part in parts.values()))
+    for once, again in zip(gradients[:4], gradients[4:], strict=True):
+        for first, second in zip(once, again, strict=True):
+            torch.testing.assert_close(first, second)
 
 
 def test_data_that_does_not_fit_is_refused(prepared):
@@ -223,9 +271,9 @@ def test_fine_tuning_goes_on_with_the_mels_of_a_model(prepared, run, lips, tmp_p
     mels_for(run, lips, prepared, folder, settings, "cpu")
     mels = GeneratedMels(folder, audio_16k())
     data = SegmentDataset(prepared, "train", audio_16k(), 20)
-    true = data[Place(0, 0)].mel
+    true = one(data, 0, 0).mel
     data.use_generated(mels, 1.0)
-    made = data[Place(0, 0)].mel
+    made = one(data, 0, 0).mel
     assert not torch.allclose(made, true)
     assert any(torch.equal(made[:, 0], column) for column in mels[data.entries[0].key].T)
     score = train(settings, Sources(prepared, folder), tmp_path / "made", run, cpu())

@@ -47,6 +47,7 @@ class VocoderPreset(StrEnum):
     """Sizes of WaveGlow."""
 
     small = "small"
+    medium = "medium"
     nvidia = "nvidia"
 
 

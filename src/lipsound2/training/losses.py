@@ -61,6 +61,8 @@ def quiet_loss(
 
 def _magnitude(wave: Float[Tensor, "batch samples"], window: int) -> Float[Tensor, "batch bins frames"]:
     shape = torch.hann_window(window, device=wave.device, dtype=wave.dtype)
-    spectrum = torch.stft(wave, window, window // 4, window=shape, return_complex=True)
+    padded = torch.nn.functional.pad(wave[:, None], (window // 2, window // 2), mode="reflect")[:, 0]
+    # As `torch.stft` does, whose way back takes longer.
+    spectrum = torch.fft.rfft(padded.unfold(1, window, window // 4) * shape).transpose(1, 2)
     # The root of the clamped square: its slope stays finite at silence.
     return (spectrum.real.square() + spectrum.imag.square()).clamp(min=QUIET**2).sqrt()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning_fabric
+import torch
 from lightning_fabric.plugins import MixedPrecision
 
 from lipsound2.config import TrainConfig, in_range
@@ -19,11 +20,11 @@ from lipsound2.training.generated_mels import GeneratedMels, generate_mels
 from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.segments import SegmentDataset
 from lipsound2.training.tasks.vocoder import VocoderTask
-from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_small
+from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_medium, waveglow_small
 from lipsound2.vocoder.synthesis import load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import WaveGlow
 
-PRESETS = {"small": waveglow_small, "nvidia": waveglow_256}
+PRESETS = {"small": waveglow_small, "medium": waveglow_medium, "nvidia": waveglow_256}
 """Sizes by the name that `lipsound2 vocoder train --preset` takes."""
 
 
@@ -40,8 +41,10 @@ class VocoderRecipe:
 
     Attributes:
         model: Size of the model; None is `small`, or what the run starts from, which cannot be changed.
-        train: The loop; an epoch sees one segment of each clip.
+        train: The loop; an epoch sees `segments` of each clip.
         loss: The loss and the share of generated mels.
+        segments: Of each clip an epoch, at random places.
+        graphs: Record a step as CUDA graphs where there is a GPU.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
     """
@@ -51,10 +54,13 @@ class VocoderRecipe:
         default_factory=lambda: TrainConfig(epochs=500, batch_size=12, weight_decay=0.0, validate_every=10)
     )
     loss: VocoderLossConfig = field(default_factory=VocoderLossConfig)
+    segments: int = 1
+    graphs: bool = True
     speakers: tuple[str, ...] = ()
     clips: int = 0
 
     def __post_init__(self) -> None:
+        in_range(self, 1, inf, "segments")
         in_range(self, 0, inf, "clips")
 
     def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
@@ -83,6 +89,7 @@ class VocoderRecipe:
             self.speakers,
             self.clips if split == "train" else 0,
             self.train.cache_gb,
+            self.segments if split == "train" else 1,
         )
 
     def _use_generated(self, folder: Path | None, train: SegmentDataset, val: SegmentDataset) -> GeneratedMels | None:
@@ -102,13 +109,19 @@ class VocoderRecipe:
         if isinstance(half, MixedPrecision):
             fabric.strategy.precision = _WholeInputs(half.precision, half.device)  # type: ignore[arg-type]
         model = start.train() if start else WaveGlow(self._config())
-        return VocoderTask(model, train, val, self.loss)
+        for clips in (train, val):
+            clips.hold(fabric.device)
+        # Shapes stay the same, so looking for the fastest algorithm of a GPU pays.
+        torch.backends.cudnn.benchmark = True
+        return VocoderTask(model, train, val, self.loss, autocast=fabric.autocast, graphs=self.graphs)
 
 
 def vocoder_recipe(preset: str = "small") -> VocoderRecipe:
     """Return the default settings of training from scratch; presets are those of `PRESETS`."""
     if preset == "small":
         return VocoderRecipe(waveglow_small(), loss=VocoderLossConfig(segment=25))
+    if preset == "medium":
+        return VocoderRecipe(waveglow_medium(), loss=VocoderLossConfig(segment=40))
     recipe = VocoderRecipe(PRESETS[preset]())
     return replace(recipe, train=replace(recipe.train, learning_rate=1e-4))
 
