@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
-    Corpus,
     DetectorFile,
     DetectorName,
     DetectorOption,
@@ -21,7 +20,7 @@ from lipsound2.runtime.terminal import counting, result, say
 
 
 def prepare(
-    corpus: Annotated[Corpus, typer.Argument(help="Layout of the corpus.", show_default=False)],
+    corpus: Annotated[str, typer.Argument(help="Layout of the corpus: folder or grid.", show_default=False)],
     source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
     output: Output = Path("prepared"),
     protocol: Annotated[str | None, typer.Option(help="Splits by name, such as grid-unseen.")] = None,
@@ -46,7 +45,7 @@ def prepare(
 
     make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
-    clips = corpora.READERS[corpus.value](source)
+    clips = corpora.find_reader(corpus)(source)
     if protocol:
         clips = find_protocol(protocol).assign(clips)
     with counting("preparing") as update:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
-    Corpus,
     DetectorFile,
     DetectorName,
     DetectorOption,
@@ -37,7 +36,7 @@ def evaluate(
     speakers: Annotated[list[str] | None, typer.Option("--speaker", help="Only this speaker; repeatable.")] = None,
     clips: Annotated[int, typer.Option(min=0, help="Only so many clips, spread evenly; 0 takes all.")] = 0,
     corpus: Annotated[
-        Corpus | None, typer.Option(help="Layout of a folder of videos; the protocol's, else folder.")
+        str | None, typer.Option(help="Layout of a folder of videos; the protocol's, else folder.")
     ] = None,
     vocoder: VocoderName = None,
     recognizers: Annotated[
@@ -68,7 +67,7 @@ def evaluate(
     from lipsound2.runtime.devices import find_device
 
     chosen_protocol = find_protocol(protocol) if protocol else None
-    layout = corpus.value if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
+    layout = corpus if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
     who = tuple(speakers or (chosen_protocol.speakers if chosen_protocol else ()))
     source = Source(data, layout, split, who, clips, protocol)
     chosen = find_device(device)

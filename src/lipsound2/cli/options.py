@@ -40,13 +40,6 @@ class Preset(StrEnum):
     paper = "paper"
 
 
-class Corpus(StrEnum):
-    """Layouts that `prepare` reads."""
-
-    folder = "folder"
-    grid = "grid"
-
-
 class Grammar(StrEnum):
     """What simulated speakers say."""
 

@@ -104,7 +104,7 @@ class Videos:
     """Clips of a corpus or of a plain folder, spoken from the whole video as a user would."""
 
     def __init__(self, source: Source) -> None:
-        clips = corpora.READERS[source.corpus](source.data)
+        clips = corpora.find_reader(source.corpus)(source.data)
         if source.protocol:
             clips = find_protocol(source.protocol).assign(clips)
         found = [clip for clip in clips if source.takes(clip.split, clip.speaker)]
