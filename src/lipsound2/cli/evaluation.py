@@ -43,7 +43,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--recognizer",
-            help="That listens: jasper, whisper:SIZE, pocketsphinx:grid, a folder; auto takes those at hand.",
+            help="For WER: jasper, whisper:SIZE, pocketsphinx:grid, a folder; auto takes those installed.",
         ),
     ] = None,
     metrics: Annotated[
@@ -55,7 +55,7 @@ def evaluate(
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
-    """Measure a pack: speak silent clips and compare with their own sound. A second call goes on."""
+    """Evaluate a pack: reconstruct silent clips and compare with their own audio. A second call resumes."""
     from functools import partial
 
     from lipsound2 import faces
@@ -88,7 +88,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another report on the same clips: B.", show_default=False)],
     row: Annotated[str, typer.Option(help="Row to compare: pack, floor, ceiling-griffin-lim, ...")] = "pack",
 ) -> None:
-    """Say by how much two reports differ on the same clips, with intervals of the paired differences."""
+    """Compare two reports on the same clips: paired differences with confidence intervals."""
     from lipsound2.evaluation import compare as comparison
 
     found = comparison.compare(first, second, row)

@@ -41,7 +41,7 @@ class Preset(StrEnum):
 
 
 class Grammar(StrEnum):
-    """What simulated speakers say."""
+    """Grammars of simulated speakers."""
 
     grid = "grid"
     letters = "letters"
@@ -50,7 +50,7 @@ class Grammar(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number formats of training."""
+    """Numeric precisions of training."""
 
     full = "32-true"
     bf16 = "bf16-mixed"
@@ -83,8 +83,8 @@ OutputFile = Annotated[
     Path, typer.Option("--output", "-o", readable=False, help="Folder to write to; for one video also a file.")
 ]
 Prepared = Annotated[Path, typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto takes the first GPU, else the CPU.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to compute with.", show_default="one a core")]
+Device = Annotated[str, typer.Option(help="auto (first GPU, else CPU), cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads.", show_default="one a core")]
 DetectorOption = Annotated[DetectorName, typer.Option(help="Face detector.")]
 DetectorFile = Annotated[
     Path | None, typer.Option(help="ONNX file for --detector yunet.", show_default="fetched and kept")
@@ -109,7 +109,7 @@ Beam = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Texts that the beam search keeps; 0 reads greedily.",
+        help="Beam width; 0 decodes greedily.",
         show_default="32 if the recogniser has a language model",
     ),
 ]
@@ -119,23 +119,21 @@ Track = Annotated[
     typer.Option("--track", min=1, help="Video track of the file.", show_default="its default, else the largest"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes one a core.")]
-Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Times that each clip is seen.", show_default="the recipe's, else 100")
-]
+Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 takes one per core.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Number of epochs.", show_default="the recipe's, else 100")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Clips a step and process.", show_default="the recipe's, else 16")
+    int | None, typer.Option(min=1, help="Batch size per process.", show_default="the recipe's, else 16")
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--lr", callback=positive, help="Highest learning rate.", show_default="the recipe's"),
+    typer.Option("--lr", callback=positive, help="Peak learning rate.", show_default="the recipe's"),
 ]
 PrecisionOption = Annotated[
-    Precision | None, typer.Option(help="Number format.", show_default="the recipe's, else 32-true")
+    Precision | None, typer.Option(help="Numeric precision.", show_default="the recipe's, else 32-true")
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Processes, one a GPU; under torchrun it decides.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random.", show_default="the recipe's, else 0")]
-Clips = Annotated[int | None, typer.Option(min=1, help="Train on so many clips only.", show_default="all")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Random seed.", show_default="the recipe's, else 0")]
+Clips = Annotated[int | None, typer.Option(min=1, help="Number of training clips, spread evenly.", show_default="all")]
 Speakers = Annotated[
     list[str] | None, typer.Option("--speaker", help="Train on this speaker only; repeatable.", show_default="all")
 ]
@@ -225,7 +223,7 @@ def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Rec
 
 
 def yunet_file(file: Path | None) -> Path:
-    """Give YuNet's file, fetched if none is given."""
+    """Return YuNet's file, downloading it if none is given."""
     from lipsound2.runtime import download
 
     return file or download.fetch(download.YUNET_URL, download.YUNET_SHA256)
@@ -241,7 +239,7 @@ def changed(
     clips: int | None,
     speakers: list[str] | None,
 ) -> R:
-    """Put the options that were given in the place of a recipe's settings."""
+    """Replace a recipe's settings by the options that were given."""
     plain: Any = recipe
     train = {
         "epochs": epochs,

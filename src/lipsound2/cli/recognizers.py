@@ -24,7 +24,7 @@ from lipsound2.cli.options import (
 )
 from lipsound2.runtime.terminal import counting, result
 
-app = typer.Typer(no_args_is_help=True, help="Train a recogniser, which turns sound into text.")
+app = typer.Typer(no_args_is_help=True, help="Train a recogniser (waveform to text).")
 
 
 class RecognizerPreset(StrEnum):
@@ -52,7 +52,7 @@ def train(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train a recogniser from nothing on the sound and the transcripts of prepared clips. A second call resumes."""
+    """Train a recogniser from scratch on the audio and transcripts of prepared clips. A second call resumes."""
     from lipsound2.training import recognizer_runs
     from lipsound2.training.runs import make_fabric
 
@@ -73,7 +73,7 @@ def train(
 @app.command(epilog=EPILOG)
 def finetune(
     prepared: Prepared,
-    pack: Annotated[str, typer.Option(help="A pack, or a run of a model: what it says is read.", show_default=False)],
+    pack: Annotated[str, typer.Option(help="Pack or run whose generated speech is learned.", show_default=False)],
     start: Annotated[
         str, typer.Option("--from", help="Folder of a recogniser or its run, or a pack.", show_default=False)
     ],
@@ -83,9 +83,9 @@ def finetune(
     ] = None,
     more: Annotated[
         list[Path] | None,
-        typer.Option("--speech", help="More speech with transcripts to train on, without pictures; repeatable."),
+        typer.Option("--speech", help="More speech with transcripts to train on, without video; repeatable."),
     ] = None,
-    vocoder: Annotated[str | None, typer.Option(help="Turns mel into sound; by default the pack's choice.")] = None,
+    vocoder: Annotated[str | None, typer.Option(help="Vocoder; by default the pack's.")] = None,
     recipe: RecipeFile = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -97,7 +97,7 @@ def finetune(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train a recogniser further on the speech that a pack makes of silent clips. A second call goes on."""
+    """Fine-tune a recogniser on speech that a pack generates from silent clips. A second call resumes."""
     from lipsound2.training import cascade, recognizer_runs
     from lipsound2.training.runs import make_fabric
 

@@ -39,7 +39,7 @@ def pretrain(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train a model from nothing; the clips' own sound is the only label. A second call resumes."""
+    """Train a model from scratch, self-supervised: the clips' own audio is the label. A second call resumes."""
     from lipsound2.training import runs
 
     base = runs.read_recipe(recipe) if recipe else runs.pretrain_recipe(preset or Preset.small)
@@ -70,7 +70,7 @@ def finetune(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train a model further on other clips, such as those of one person. A second call resumes."""
+    """Fine-tune a model on other clips, such as those of one speaker. A second call resumes."""
     from lipsound2.training import runs
 
     base = runs.read_recipe(recipe) if recipe else runs.finetune_recipe()

@@ -24,7 +24,7 @@ from lipsound2.cli.options import (
 )
 from lipsound2.runtime.terminal import counting, result
 
-app = typer.Typer(no_args_is_help=True, help="Train a vocoder, which turns mel into sound.")
+app = typer.Typer(no_args_is_help=True, help="Train a vocoder (mel to waveform).")
 
 
 class VocoderPreset(StrEnum):
@@ -50,7 +50,7 @@ def train(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train a WaveGlow from nothing on the sound of prepared clips. A second call resumes."""
+    """Train a WaveGlow from scratch on the audio of prepared clips. A second call resumes."""
     from lipsound2.training import vocoder_runs
     from lipsound2.training.runs import make_fabric
 
@@ -77,7 +77,7 @@ def finetune(
     ],
     output: Output = Path("runs/waveglow-finetuned"),
     mels_of: Annotated[
-        str | None, typer.Option("--mels-of", help="Train also on the mels that this pack or run makes.")
+        str | None, typer.Option("--mels-of", help="Train also on ground-truth-aligned mels of this pack or run.")
     ] = None,
     recipe: RecipeFile = None,
     epochs: Epochs = None,
@@ -90,7 +90,7 @@ def finetune(
     device: Device = "auto",
     devices: Devices = 1,
 ) -> None:
-    """Train a WaveGlow further, on true mels or also on those that a model makes. A second call resumes."""
+    """Fine-tune a WaveGlow on reference mels, and on generated ones if asked for. A second call resumes."""
     from lipsound2.training import vocoder_runs
     from lipsound2.training.runs import make_fabric
 
