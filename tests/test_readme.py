@@ -103,3 +103,18 @@ def test_the_split_of_the_pack_has_the_clips_that_the_results_are_of():
     lines = (ROOT / "recipes" / "grid-s1-splits.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "clip,split"
     assert Counter(line.split(",")[1] for line in lines[1:]) == {"train": 850, "val": 40, "test": 50}
+
+
+@pytest.mark.parametrize("document", ["glossary", "architecture", "extending"])
+def test_the_files_and_functions_that_a_document_names_exist(document):
+    """`path/name.py` is a file of the package or of the repository, `path/name.py:function` is in it."""
+    text = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/.]+\.py)(?::([\w.]+))?`", text)
+    assert named
+    lost = []
+    for name, function in named:
+        found = [root / name for root in (ROOT / "src" / "lipsound2", ROOT) if (root / name).is_file()]
+        last = function.split(".")[-1]
+        if not found or (last and not re.search(rf"(def|class) {last}\b", found[0].read_text(encoding="utf-8"))):
+            lost.append(f"{name}:{function}")
+    assert lost == []
