@@ -4,11 +4,14 @@ A loop of a hundred small steps is bound by the time that it takes to launch the
 them at once. On other devices, and for shapes that come once only, the function is called as it is.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lipsound2.runtime.terminal import warn
 
 Outputs = tuple[Tensor, ...]
 Record = Callable[[Callable[[], None]], Callable[[], None]]
@@ -59,6 +62,7 @@ class Recorded:
         self.function = function
         self.parameters = parameters
         self.record = record
+        self.refused = False
         self._shapes: dict[Any, _Shape | None] = {}
 
     def __call__(self, *inputs: Tensor, training: bool) -> Outputs:
@@ -75,9 +79,25 @@ class Recorded:
             return self.function(*inputs)
         shape = self._shapes[key]
         if shape is None:
-            with torch.inference_mode(False):  # or buffers made in inference could not be written to elsewhere
-                shape = self._shapes[key] = _Shape(self.function, inputs, self.parameters(), self.record)
+            shape = self._record(inputs)
+            if shape is None:
+                return self.function(*inputs)
+            self._shapes[key] = shape
         return _Replay.apply(shape, *inputs, *shape.parameters)
+
+    def _record(self, inputs: Sequence[Tensor]) -> "_Shape | None":
+        """Record the function, or let it be called as it is from now on where that fails."""
+        if self.refused:
+            return None
+        # Buffers made in inference mode could not be written to elsewhere; recording draws no random numbers.
+        devices = [inputs[0].device] if inputs[0].is_cuda else []
+        try:
+            with torch.inference_mode(False), torch.random.fork_rng(devices):
+                return _Shape(self.function, inputs, self.parameters(), self.record)
+        except RuntimeError as error:
+            self.refused = True
+            warn(f"no CUDA graph, which makes this slower: {error}")
+            return None
 
 
 class _Shape:
@@ -104,7 +124,9 @@ class _Shape:
         stream = torch.cuda.Stream() if cuda else None
         if stream:
             stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        # Gradients go to buffers here, not to the parameters, whose own stream is of no account.
+        with warnings.catch_warnings(), torch.cuda.stream(stream):
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
             for _ in range(WARMING if cuda else 1):
                 self._forward()
                 if self.teaches:
