@@ -15,11 +15,12 @@ from test_model import clip, make, tiny
 
 from lipsound2 import config, corpora, media
 from lipsound2.audio import log_mel
-from lipsound2.config import ModelConfig, audio_16k, audio_22k, from_dict, to_json
+from lipsound2.config import ModelConfig, audio_16k, audio_22k, from_dict, small, to_json
 from lipsound2.errors import ConfigError, DataError
 from lipsound2.inference.windows import generate
 from lipsound2.model import lipsound
 from lipsound2.model.memory import Decoder
+from lipsound2.training.recipes.defaults import choose_recipe
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import VOCODERS, choose_vocoder
 
@@ -63,9 +64,10 @@ def test_a_decoder_of_ones_own(extended):
 
 
 def test_the_recipe_of_the_decoder_names_it(extended):
-    extended("gru_decoder")
-    recipe = json.loads((EXAMPLES / "gru.json").read_text(encoding="utf-8"))
-    assert from_dict(recipe["model"], ModelConfig).decoder == config.DECODERS["gru"](dim=128, layers=2)
+    gru = extended("gru_decoder")
+    recipe = choose_recipe("pretrain", file=EXAMPLES / "gru.json", assignments=["model.decoder.layers=1"])
+    assert recipe.model.decoder == gru.GruDecoderConfig(dim=128, layers=1)
+    assert recipe.model.encoder == small().encoder
 
 
 def test_a_corpus_of_ones_own(extended, tmp_path):
