@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from lipsound2.data.sample import SampleConfig, make_sample
 
 PACKAGE = Path(lipsound2.__file__).parent
 EXAMPLES = Path(__file__).parents[1] / "examples"
+_names: dict[CodeType, str] = {}
 
 
 def follow(work: Callable[[], Any]) -> dict[str, str]:
@@ -50,8 +51,11 @@ def follow(work: Callable[[], Any]) -> dict[str, str]:
 
 
 def _name(frame: FrameType) -> str:
-    path = Path(frame.f_code.co_filename)
-    return f"{path.relative_to(PACKAGE)}:{frame.f_code.co_qualname}" if path.is_relative_to(PACKAGE) else ""
+    code = frame.f_code
+    if code not in _names:
+        path = Path(code.co_filename)
+        _names[code] = f"{path.relative_to(PACKAGE)}:{code.co_qualname}" if path.is_relative_to(PACKAGE) else ""
+    return _names[code]
 
 
 def walks(folder: Path) -> dict[str, dict[str, str]]:
