@@ -13,27 +13,30 @@ processes, such as torchrun starts, one speaks and the others wait for it.
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
+from lipsound2.config import CONFIG_NAME, ModelConfig, read_config
 from lipsound2.data.repair import FAILURES_NAME
 from lipsound2.data.sample import Sample, encode_wave
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, to_lines, whole, write_shard
 from lipsound2.data.view import read_crops
-from lipsound2.errors import DataError, LipSoundError, guard
+from lipsound2.errors import DataError, LipSoundError
 from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import find_pack
 from lipsound2.runtime.atomic import write_bytes, write_text
-from lipsound2.runtime.claims import claim
+from lipsound2.runtime.executors import InProcess, Worker
 from lipsound2.runtime.names import file_name
-from lipsound2.runtime.plans import differences, read_plan
+from lipsound2.runtime.plans import changes, write_plan
+from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, resumable_map
 from lipsound2.runtime.terminal import warn
 from lipsound2.runtime.weights import WEIGHTS_NAME
 from lipsound2.training.speech import speech_entries
 
 PLAN_NAME = "generated.json"
-STAGING_NAME = ".staging"
 _TITLES = {"clips_sha256": "other clips", "model_sha256": "another model"}
 SPLITS = ("train", "val")
 """What is spoken: test clips are never trained on."""
@@ -69,17 +72,80 @@ def generate_speech(
         for split in SPLITS
         for entry in speech_entries(prepared, split, speakers, clips)
     ]
-    with claim(output, "generating", wait=True):
-        _check_plan(output, entries, pack, vocoder)
-        if _done(output):
-            return
-        pipeline = load(pack, vocoder, device)
-        for done, entry in enumerate(entries):
-            progress(done, len(entries))
-            if not _staged(output, entry).exists() and not _failed(output, entry).exists():
-                _speak(output, pipeline, prepared, entry)
-        progress(len(entries), len(entries))
-        _finish(output, entries, pipeline.model.config.audio.sample_rate)
+    resumable_map(_Generation(output, prepared, entries, pack, vocoder, device), InProcess(), progress, wait=True)
+
+
+class Piece(NamedTuple):
+    """A prepared clip and where its speech, or why there is none, is staged."""
+
+    entry: Entry
+    sound: Path
+    failure: Path
+
+    @property
+    def name(self) -> str:
+        """The clip's id."""
+        return str(self.entry.meta["id"])
+
+
+@dataclass
+class _Generation(FolderJob[Piece]):
+    """The speech of clips, staged one by one and put together by split."""
+
+    output: Path
+    prepared: Path
+    entries: list[Entry]
+    pack: Path | str
+    vocoder: str | None
+    device: str | None
+    title = "generating"
+
+    def begin(self) -> None:
+        """See that the same clips are spoken by the same pack."""
+        _check_plan(self.output, self.entries, self.pack, self.vocoder)
+
+    def complete(self) -> bool:
+        """Return whether all is spoken and whole."""
+        return _done(self.output)
+
+    def items(self) -> Sequence[Piece]:
+        """List the clips."""
+        staging = self.output / STAGING_NAME
+        bases = [staging / file_name(str(entry.meta["id"])) for entry in self.entries]
+        return [
+            Piece(entry, base.with_name(f"{base.name}.flac"), base.with_name(f"{base.name}.failure"))
+            for entry, base in zip(self.entries, bases, strict=True)
+        ]
+
+    def staged(self, item: Piece) -> bool:
+        """Return whether a clip is spoken or known to fail."""
+        return item.sound.exists() or item.failure.exists()
+
+    def worker(self) -> Worker[Piece]:
+        """Return what loads the pack."""
+        return partial(_Speaker, self.prepared, self.pack, self.vocoder, self.device)
+
+    def fail(self, item: Piece, error: LipSoundError) -> None:
+        """Stage the reason."""
+        record: dict[str, object] = {"clip": item.entry.meta["id"], "reason": error.message}
+        write_text(item.failure, to_lines([record]))
+
+    def finish(self) -> None:
+        """Put the staged clips into one shard a split, then write the index."""
+        model = find_pack(self.pack).model_folder
+        _finish(self.output, self.items(), read_config(model / CONFIG_NAME, ModelConfig).audio.sample_rate)
+
+
+class _Speaker:
+    """What a worker keeps from clip to clip."""
+
+    def __init__(self, prepared: Path, pack: Path | str, vocoder: str | None, device: str | None) -> None:
+        self.prepared = prepared
+        self.pipeline = load(pack, vocoder, device)
+
+    def __call__(self, piece: Piece) -> None:
+        """Stage a clip's speech."""
+        write_bytes(piece.sound, speak_entry(self.pipeline, self.prepared, piece.entry))
 
 
 def _done(output: Path) -> bool:
@@ -98,18 +164,6 @@ def _done(output: Path) -> bool:
     return False
 
 
-def _speak(output: Path, pipeline: Pipeline, prepared: Path, entry: Entry) -> None:
-    """Stage the speech of a clip, or why there is none."""
-    try:
-        with guard(str(entry.meta["id"])):
-            spoken = speak_entry(pipeline, prepared, entry)
-    except LipSoundError as error:
-        record: dict[str, object] = {"clip": entry.meta["id"], "reason": error.message}
-        write_text(_failed(output, entry), to_lines([record]))
-    else:
-        write_bytes(_staged(output, entry), spoken)
-
-
 def speak_entry(pipeline: Pipeline, prepared: Path, entry: Entry) -> bytes:
     """Speak one prepared clip from its pictures alone, as FLAC."""
     spoken = pipeline.speak_crops(read_crops(prepared, entry, pipeline.model.config.video.channels))
@@ -125,47 +179,34 @@ def _check_plan(output: Path, entries: list[Entry], pack: Path | str, vocoder: s
         "model_sha256": sha256((found.model_folder / WEIGHTS_NAME).read_bytes()).hexdigest(),
         "vocoder": vocoder or found.info.vocoder,
     }
-    path = output / PLAN_NAME
-    if not path.exists():
-        write_text(path, json.dumps(plan, indent=2, sort_keys=True) + "\n")
-        return
-    begun = read_plan(path)
-    if begun != plan:
-        others = [_TITLES.get(line.split(" ", 1)[0], line) for line in differences(begun, plan)]
+    others = changes(output / PLAN_NAME, plan)
+    if others is None:
+        write_plan(output / PLAN_NAME, plan)
+    elif others:
+        titles = [_TITLES.get(line.split(" ", 1)[0], line) for line in others]
         raise DataError(
-            f"{output} was begun with other clips or another pack: {'; '.join(others) or 'its plan is damaged'}",
+            f"{output} was begun with other clips or another pack: {'; '.join(titles)}",
             "choose another folder or delete this one",
         )
 
 
-def _staged(output: Path, entry: Entry) -> Path:
-    return output / STAGING_NAME / f"{file_name(str(entry.meta['id']))}.flac"
-
-
-def _failed(output: Path, entry: Entry) -> Path:
-    return _staged(output, entry).with_suffix(".failure")
-
-
-def _finish(output: Path, entries: list[Entry], sample_rate: int) -> None:
-    """Put the staged clips into one shard a split, then write the index."""
-    failed = [path for entry in entries if (path := _failed(output, entry)).exists()]
-    if len(failed) == len(entries):
+def _finish(output: Path, pieces: Sequence[Piece], sample_rate: int) -> None:
+    failed = [piece.failure for piece in pieces if piece.failure.exists()]
+    if len(failed) == len(pieces):
         reason = json.loads(failed[0].read_text(encoding="utf-8"))["reason"]
         shutil.rmtree(output / STAGING_NAME)
-        raise DataError(f"none of {len(entries)} clips could be spoken: {reason}", "prepare them again")
+        raise DataError(f"none of {len(pieces)} clips could be spoken: {reason}", "prepare them again")
     if failed:
         write_text(output / FAILURES_NAME, "".join(path.read_text(encoding="utf-8") for path in failed))
-        warn(f"{len(failed)} of {len(entries)} clips were not spoken; the reasons are in {output / FAILURES_NAME}")
-    entries = [entry for entry in entries if not _failed(output, entry).exists()]
+        warn(f"{len(failed)} of {len(pieces)} clips were not spoken; the reasons are in {output / FAILURES_NAME}")
     index: list[Entry] = []
-    for split in sorted({str(entry.meta["split"]) for entry in entries}):
-        chosen = [entry for entry in entries if entry.meta["split"] == split]
-        index += write_shard(output / f"{split}-00000.tar", (_sample(output, entry, sample_rate) for entry in chosen))
+    for split in sorted({str(piece.entry.meta["split"]) for piece in pieces if not piece.failure.exists()}):
+        chosen = [piece for piece in pieces if piece.entry.meta["split"] == split and not piece.failure.exists()]
+        index += write_shard(output / f"{split}-00000.tar", (_sample(piece, sample_rate) for piece in chosen))
     write_text(output / INDEX_NAME, to_lines(index))
-    shutil.rmtree(output / STAGING_NAME)
 
 
-def _sample(output: Path, entry: Entry, sample_rate: int) -> Sample:
-    meta = {**entry.meta, "sample_rate": sample_rate}
+def _sample(piece: Piece, sample_rate: int) -> Sample:
+    meta = {**piece.entry.meta, "sample_rate": sample_rate}
     text = json.dumps(meta, ensure_ascii=False, sort_keys=True)
-    return Sample(entry.key, {"json": text.encode(), "flac": _staged(output, entry).read_bytes()}, meta)
+    return Sample(piece.entry.key, {"json": text.encode(), "flac": piece.sound.read_bytes()}, meta)
