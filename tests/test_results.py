@@ -12,8 +12,8 @@ from test_pipeline import pipeline, speech, video
 
 from lipsound2.errors import ConfigError, LipSoundError, StorageError
 from lipsound2.inference import jobs, speech_files
-from lipsound2.inference.facts import facts
 from lipsound2.inference.results import LONGEST, RECORDS, Results, difference, fit
+from lipsound2.inference.speech import facts
 from lipsound2.inference.speech_files import Options, Tools, speak_all
 from lipsound2.runtime import atomic
 from lipsound2.runtime.terminal import Manner, behave
