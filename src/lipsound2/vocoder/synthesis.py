@@ -10,12 +10,12 @@ from torch import Tensor
 from lipsound2.config import CONFIG_NAME, read_config
 from lipsound2.errors import CheckpointError
 from lipsound2.runtime.weights import WEIGHTS_NAME, find_weights, load_weights, rebuild
+from lipsound2.runtime.windows import windows
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.denoise import bias, denoise
 from lipsound2.vocoder.half import half_is_fast, halved
 from lipsound2.vocoder.prediction import Predictor, colour
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.vocoder.windows import windows
 
 
 class WaveGlowVocoder:
