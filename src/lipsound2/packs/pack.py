@@ -18,6 +18,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -112,7 +113,7 @@ def find_pack(name: str | Path) -> Pack:
             raise CheckpointError(f"no pack and no folder {str(name)!r}", f"installed: {', '.join(folders) or 'none'}")
         folder = folders[str(name)]
     if (folder / INFO_NAME).is_file():
-        verify(folder)
+        _verify_once(folder, _state(folder))
         return _pack(folder)
     if (folder / "best" / WEIGHTS_NAME).is_file():
         return Pack(folder, PackInfo(folder.resolve().name, "0", "unknown", "a training run"), folder / "best")
@@ -141,6 +142,18 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"{folder / name} is not listed in {SUMS_NAME}", "remove it, or fetch the pack again")
         if wanted[name] != _digest(folder / name):
             raise _changed(folder / name)
+
+
+@lru_cache(maxsize=16)
+def _verify_once(folder: Path, state: frozenset[tuple[str, int, int, int]]) -> None:
+    """Verify a pack unless this process did and no file of it was touched since."""
+    verify(folder)
+
+
+def _state(folder: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Return the size of each file and when it was last written and changed."""
+    found = ((path.relative_to(folder).as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
+    return frozenset((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
 
 
 def read_sums(folder: Path) -> dict[str, str]:
