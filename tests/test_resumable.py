@@ -89,10 +89,10 @@ def test_results_are_staged_and_put_together_once(tmp_path):
     job = Squares(tmp_path, 3)
     assert resumable_map(job, InProcess(), lambda *done: told.append(done)) == (3, 0, [])
     assert index(tmp_path) == [0, 1, 4]
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3), (3, 3)]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert not (tmp_path / STAGING_NAME).exists()
     assert resumable_map(Squares(tmp_path, 3), InProcess()) == (0, 3, [])
-    with pytest.raises(DataError, match="^count 3, not 4$"):
+    with pytest.raises(DataError, match=r"^count 3, not 4$"):
         resumable_map(Squares(tmp_path, 4), InProcess())
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):

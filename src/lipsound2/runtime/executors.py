@@ -135,7 +135,7 @@ def _until_a_death(
             running.update({pool.submit(_do, item): number for number, item in fresh.items()})
 
         try:
-            with interrupts_held_back():
+            with _interrupts_held_back():
                 hand_over(most)
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -187,7 +187,7 @@ def _die_with_parent() -> None:
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
+def _interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait while processes start, since half-started ones would complain; they never see it at all."""
     if threading.current_thread() is not threading.main_thread():
         yield

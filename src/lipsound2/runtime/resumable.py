@@ -106,13 +106,14 @@ def resumable_map(
         job.begin()
         sweep(job.output)
         items = job.items()
-        report = Report(0, len(items), [])
-        if not job.complete():
+        if job.complete():
+            report = Report(0, len(items), [])
+            progress(len(items), len(items))
+        else:
             report = _execute(job, executor, items, progress)
             if report.made + report.kept + len(report.failures) < len(items):
                 return report
             job.finish()
-        progress(len(items), len(items))
         shutil.rmtree(job.output / STAGING_NAME, ignore_errors=True)
     return report
 
@@ -126,11 +127,11 @@ def _execute(job: FolderJob[I], executor: Executor, items: Sequence[I], progress
             todo.append(item)
     kept = len(items) - len(todo)
     progress(kept, len(items))
-    failures: list[Failure] = []
+    done, failures = 0, list[Failure]()
     for done, outcome in enumerate(executor.run(job.worker(), todo), 1):
         if outcome.error:
             job.fail(outcome.item, outcome.error)
             failures.append(Failure(outcome.item.name, outcome.error.message))
         job.landed(outcome.item)
         progress(kept + done, len(items))
-    return Report(len(todo) - len(failures), kept, failures)
+    return Report(done - len(failures), kept, failures)
