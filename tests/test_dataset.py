@@ -1,15 +1,18 @@
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig, audio_22k
-from lipsound2.data.dataset import ClipDataset, EpochBatches, Place, choose_entries, collate
+from lipsound2.data.augment import Change, Jitter, Stretch, draw_hidden, stack, vary
+from lipsound2.data.dataset import ClipDataset, EpochBatches, Place, choose_entries
 from lipsound2.data.shards import INDEX_NAME, read_index, read_member
-from lipsound2.data.view import Jitter, hide, stretch, view
 from lipsound2.errors import DataError
+from lipsound2.model.preprocess import view
 
 GREY = VideoConfig(size=64, channels=1, window=(40, 72, 80))
 AUDIO = AudioConfig()
@@ -20,22 +23,33 @@ def data(prepared):
     return ClipDataset(prepared, "train", AUDIO, GREY)
 
 
+class Example(NamedTuple):
+    key: str
+    video: torch.Tensor
+    mel: torch.Tensor
+
+
+def example_of(data, place):
+    batch = data.load([place])
+    return Example(batch.keys[0], batch.video[0], batch.mel[0])
+
+
 def test_video_and_mel_are_equally_long(data):
-    example = data[Place(0, 0)]
+    example = example_of(data, Place(0, 0))
     assert example.video.shape[0] == 1
     assert example.video.dtype == torch.uint8
     assert example.mel.shape == (80, 4 * example.video.shape[1])
 
 
 def test_colour_and_grey(prepared):
-    colour = ClipDataset(prepared, "train", AUDIO, VideoConfig())[Place(0, 0)]
+    colour = example_of(ClipDataset(prepared, "train", AUDIO, VideoConfig()), Place(0, 0))
     assert colour.video.shape[0] == 3
     assert colour.video.shape[2:] == (112, 112)
 
 
 def test_augmentation_follows_seed_epoch_and_index_alone(prepared):
     def take(seed, epoch, index):
-        return ClipDataset(prepared, "train", AUDIO, GREY, AugmentConfig(), seed=seed)[Place(epoch, index)]
+        return example_of(ClipDataset(prepared, "train", AUDIO, GREY, AugmentConfig(), seed=seed), Place(epoch, index))
 
     first, again = take(0, 1, 0), take(0, 1, 0)
     torch.testing.assert_close(first.video, again.video)
@@ -46,14 +60,14 @@ def test_augmentation_follows_seed_epoch_and_index_alone(prepared):
 
 def test_speed_changes_picture_and_mel_together(prepared):
     fast = AugmentConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, speed=0.2)
-    plain = ClipDataset(prepared, "train", AUDIO, GREY)[Place(0, 0)]
+    plain = example_of(ClipDataset(prepared, "train", AUDIO, GREY), Place(0, 0))
     lengths = set()
     for epoch in range(8):
-        example = ClipDataset(prepared, "train", AUDIO, GREY, fast)[Place(epoch, 0)]
+        example = example_of(ClipDataset(prepared, "train", AUDIO, GREY, fast), Place(epoch, 0))
         assert example.mel.shape[1] == 4 * example.video.shape[1]
         lengths.add(example.video.shape[1])
         loud = example.mel.mean(dim=0)
-        expected = stretch(plain.mel.mean(dim=0, keepdim=True), len(loud))[0]
+        expected = interpolate(plain.mel.mean(dim=0)[None, None], len(loud), mode="linear")[0, 0]
         assert torch.corrcoef(torch.stack([loud, expected]))[0, 1] > 0.98
     assert len(lengths) > 3
 
@@ -61,11 +75,11 @@ def test_speed_changes_picture_and_mel_together(prepared):
 def test_splices_join_picture_and_sound_at_the_same_place(prepared):
     only = replace(AugmentConfig(*[0.0] * 8), splice=1.0)
     plain = ClipDataset(prepared, "train", AUDIO, GREY)
-    whole = {plain[Place(0, i)].key: plain[Place(0, i)] for i in range(len(plain))}
+    whole = {example_of(plain, Place(0, i)).key: example_of(plain, Place(0, i)) for i in range(len(plain))}
     spliced = ClipDataset(prepared, "train", AUDIO, GREY, only)
     kinds = set()
     for epoch in range(12):
-        example = spliced[Place(epoch, 0)]
+        example = example_of(spliced, Place(epoch, 0))
         frames = example.video.shape[1]
         assert example.mel.shape[1] == 4 * frames
         first, last = example.video[:, 0], example.video[:, -1]
@@ -86,19 +100,24 @@ def test_splices_join_picture_and_sound_at_the_same_place(prepared):
 
 
 def test_hidden_frames_show_the_mean_picture_for_a_short_while():
-    seen = torch.randint(0, 255, (1, 250, 4, 4), dtype=torch.uint8)
-    mean = seen.float().mean(dim=1).round().to(torch.uint8)
-    shown = hide(seen, 1.0, 25, np.random.default_rng(0))
-    hidden = (shown == mean[:, None]).flatten(2).all(dim=2)[0]
+    crops = torch.randint(0, 255, (250, 1, 160, 160), dtype=torch.uint8)
+    wave = torch.zeros(160_000)
+    spans = draw_hidden(250, 1.0, 25, np.random.default_rng(0))
+    assert draw_hidden(250, 0.0, 25, np.random.default_rng(0)) == ()
+    batch = [Stretch("a", crops, wave, Change(Jitter(), 250, s)) for s in ((), spans)]
+    video = vary(stack(batch, (0, 0, 160, 160)), GREY, AUDIO, torch.device("cpu")).video
+    seen, shown = video
+    mean = seen.float().mean(dim=1)
+    hidden = ((shown.float() - mean[:, None]).abs() <= 1).flatten(2).all(dim=2)[0]
     assert torch.equal(shown[:, ~hidden], seen[:, ~hidden])
     assert 10 <= hidden.sum() <= 100
-    assert torch.equal(hide(seen, 0.0, 25, np.random.default_rng(0)), seen)
+    assert hidden.nonzero()[:, 0].tolist() == sorted({f for a, b in spans for f in range(a, min(b, 250))})
 
 
 def test_switched_off_augmentation_is_none(prepared):
     off = AugmentConfig(*[0.0] * 10)
-    plain = ClipDataset(prepared, "train", AUDIO, GREY)[Place(0, 0)]
-    augmented = ClipDataset(prepared, "train", AUDIO, GREY, off)[Place(3, 0)]
+    plain = example_of(ClipDataset(prepared, "train", AUDIO, GREY), Place(0, 0))
+    augmented = example_of(ClipDataset(prepared, "train", AUDIO, GREY, off), Place(3, 0))
     torch.testing.assert_close(plain.video, augmented.video)
     torch.testing.assert_close(plain.mel, augmented.mel)
 
@@ -107,7 +126,7 @@ def test_the_cache_changes_nothing(prepared):
     cached = ClipDataset(prepared, "train", AUDIO, GREY)
     fresh = ClipDataset(prepared, "train", AUDIO, GREY, cache_gb=0.0)
     for _ in range(2):
-        torch.testing.assert_close(cached[Place(0, 1)].video, fresh[Place(0, 1)].video)
+        torch.testing.assert_close(example_of(cached, Place(0, 1)).video, example_of(fresh, Place(0, 1)).video)
 
 
 def test_a_cache_filled_at_once_decodes_nothing_twice(prepared, monkeypatch):
@@ -118,27 +137,102 @@ def test_a_cache_filled_at_once_decodes_nothing_twice(prepared, monkeypatch):
     data.fill_cache()
     partly.fill_cache()
     last = Place(0, len(data) - 1)
-    expected = fresh[last].video
-    torch.testing.assert_close(partly[last].video, expected)
+    expected = example_of(fresh, last).video
+    torch.testing.assert_close(example_of(partly, last).video, expected)
     monkeypatch.setattr(ClipDataset, "_decode", lambda *_: pytest.fail("decoded again"))
-    torch.testing.assert_close(data[last].video, expected)
-    partly[Place(0, 0)]
+    torch.testing.assert_close(example_of(data, last).video, expected)
+    example_of(partly, Place(0, 0))
 
 
 def test_view_is_the_window():
     rows = torch.arange(160, dtype=torch.uint8)[None, None, :, None].expand(2, 1, 160, 160)
     seen = view(rows.contiguous(), replace(GREY, size=80))
     np.testing.assert_array_equal(seen[0, 0, :, 0], np.arange(72, 152))
-    flipped = view(rows.transpose(2, 3).contiguous(), replace(GREY, size=80), Jitter(flip=True))
-    np.testing.assert_array_equal(flipped[0, 0, 0], np.arange(40, 120)[::-1])
-    moved = view(rows.contiguous(), replace(GREY, size=80), Jitter(shift=(0.0, 5.0)))
-    np.testing.assert_array_equal(moved[0, 0, :, 0], np.arange(77, 157))
+
+
+def test_a_change_moves_and_turns_the_window():
+    def seen(crops, **change):
+        clip = Stretch("a", crops, torch.zeros(1280), Change(Jitter(**change), 2))
+        return vary(stack([clip], (0, 0, 160, 160)), replace(GREY, size=80), AUDIO, torch.device("cpu")).video[0]
+
+    rows = torch.arange(160, dtype=torch.uint8)[None, None, :, None].expand(2, 1, 160, 160).contiguous()
+    columns = rows.transpose(2, 3).contiguous()
+    np.testing.assert_array_equal(seen(columns, flip=True)[0, 0, 0], np.arange(40, 120)[::-1])
+    np.testing.assert_array_equal(seen(rows, shift=(0.0, 5.0))[0, 0, :, 0], np.arange(77, 157))
+    brighter = seen(rows, brightness=7.0)[0, 0, :, 0].float() - seen(rows)[0, 0, :, 0].float()
+    np.testing.assert_array_equal(brighter, 7.0)
+    erased = seen(rows, erased=(0.0, 0.0, 0.5, 0.25))[0, 0]
+    assert len(erased[:20, :40].unique()) == 1
+    assert torch.equal(erased[20:], seen(rows)[0, 0, 20:])
+
+
+def test_only_what_a_change_can_show_is_kept(prepared):
+    config = AugmentConfig()
+    data = ClipDataset(prepared, "train", AUDIO, GREY, config)
+    whole = ClipDataset(prepared, "train", AUDIO, GREY, config)
+    whole.box = (0, 0, 160, 160)
+    for epoch in range(6):
+        kept, all_of_it = (example_of(one, Place(epoch, 0)).video.int() for one in (data, whole))
+        assert (kept - all_of_it).abs().max() <= 1
+    assert data._decode(0).crops.nbytes < 0.6 * whole._decode(0).crops.nbytes
+
+
+def test_stretches_of_long_clips(prepared):
+    whole = ClipDataset(prepared, "train", AUDIO, GREY)
+    still = AugmentConfig(*[0.0] * 10)
+    cut = ClipDataset(prepared, "train", AUDIO, GREY, still, seconds=0.4)
+    assert len(cut) == sum(max(1, round(frames / 10)) for frames in whole.lengths) > len(whole)
+    assert max(cut.lengths) == 10
+    seen = set()
+    for epoch in range(6):
+        example = example_of(cut, Place(epoch, 1))
+        source = next(example_of(whole, Place(0, i)) for i in range(len(whole)) if whole.entries[i].key == example.key)
+        starts = [
+            s for s in range(source.video.shape[1] - 9) if torch.equal(source.video[:, s : s + 10], example.video)
+        ]
+        assert len(starts) == 1
+        seen |= set(starts)
+        inner = slice(4 * starts[0] + 4, 4 * starts[0] + 36)
+        torch.testing.assert_close(example.mel[:, 4:36], source.mel[:, inner], atol=1e-3, rtol=1e-3)
+    assert len(seen) > 2
+
+
+def test_sound_that_is_known_to_be_late_is_taken_from_later(prepared):
+    data = ClipDataset(prepared, "train", AUDIO, GREY, AugmentConfig(*[0.0] * 10))
+    plain = example_of(data, Place(0, 0))
+    for lag in (3, -3):
+        data.lags = {plain.key: lag}
+        moved = example_of(data, Place(0, 0))
+        torch.testing.assert_close(moved.mel[:, 10:-10], torch.roll(plain.mel, -lag, 1)[:, 10:-10])
+        torch.testing.assert_close(moved.video, plain.video)
+    torch.testing.assert_close(example_of(data.plain(), Place(0, 0)).mel, plain.mel)
+
+
+def test_batches_hold_examples_of_about_one_length():
+    lengths = [10 + i % 90 for i in range(400)]
+    plain, sorted_ = (EpochBatches(400, 8, True, lengths=known) for known in ([], lengths))
+    assert sorted(p.clip for batch in sorted_ for p in batch) == list(range(400))
+    waste = [sum(max(lengths[p.clip] for p in batch) * 8 for batch in batches) for batches in (plain, sorted_)]
+    assert waste[1] < 0.7 * waste[0]
+    assert list(sorted_) == list(EpochBatches(400, 8, True, lengths=lengths))
+    assert list(EpochBatches(400, 8, True, lengths=[75] * 400)) == list(plain)
+
+
+def test_batches_go_on_through_the_epochs():
+    one = EpochBatches(50, 4, True, accumulate=2)
+    assert one.batches == 14
+    one.epochs = 3
+    every = list(one)
+    assert len(every) == len(one) == 42
+    one.epoch, one.start = 1, 3
+    assert list(one) == every[17:]
 
 
 def test_collate_pads_and_says_where(prepared):
     data = ClipDataset(prepared, "train", AUDIO, GREY, AugmentConfig(speed=0.3))
-    examples = [data[Place(0, i)] for i in range(min(3, len(data)))]
-    batch = collate(examples)
+    places = [Place(0, i) for i in range(min(3, len(data)))]
+    examples = [example_of(data, place) for place in places]
+    batch = data.load(places)
     for i, example in enumerate(examples):
         length = int(batch.video_lengths[i])
         torch.testing.assert_close(batch.video[i, :, :length], example.video)

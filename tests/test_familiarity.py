@@ -88,8 +88,7 @@ def test_it_is_kept_with_the_pack(familiarity, tmp_path):
 
 
 def test_looking_on_changes_nothing_and_sees_what_fit_sees(prepared, clips):
-    from lipsound2.data.shards import read_index
-    from lipsound2.data.view import read_crops
+    from lipsound2.data.shards import read_crops, read_index
 
     model = make(tiny())
     layer = Layer(0, 2)

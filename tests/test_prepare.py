@@ -21,8 +21,7 @@ from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
-from lipsound2.data.shards import read_index, read_member, read_wave, to_lines, write_shard
-from lipsound2.data.view import read_crops
+from lipsound2.data.shards import read_crops, read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.errors import DataError, FaceError, StorageError
 from lipsound2.runtime.claims import claim
 from lipsound2.runtime.executors import Outcome

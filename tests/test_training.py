@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from test_model import make, tiny
 
 from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
-from lipsound2.data.dataset import ClipDataset, Place, collate
+from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.data.shards import INDEX_NAME, read_index, to_lines
 from lipsound2.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from lipsound2.packs import find_pack
@@ -127,7 +127,7 @@ def test_one_batch_can_be_learned_by_heart(prepared):
     model = make(config)
     model.set_statistics(*mel_statistics(data))
     task = MelTask(model.train(), data, data, MelLossConfig(guided_weight=0.0, sampling_to=0.0))
-    whole = collate([data[Place(0, 0)], data[Place(0, 1)]])
+    whole = data.load([Place(0, 0), Place(0, 1)])
     # Half a second of each is enough to be learned.
     lengths = torch.tensor([12, 12])
     batch = whole._replace(
@@ -149,7 +149,7 @@ def test_padding_does_not_count_in_the_loss(prepared):
     data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
     model = make(tiny())
     task = MelTask(model, data, data, MelLossConfig(sampling_to=0.0))
-    batch = collate([data[Place(0, 0)]])
+    batch = data.load([Place(0, 0)])
     padded = batch._replace(
         video=torch.nn.functional.pad(batch.video, (0, 0, 0, 0, 0, 5), value=99),
         mel=torch.nn.functional.pad(batch.mel, (0, 20), value=7.0),
@@ -316,7 +316,7 @@ def test_guided_attention_knows_a_diagonal():
 def test_the_correlation_term_is_taught_when_asked_for(prepared):
     data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
     model = make(tiny())
-    batch = collate([data[Place(0, 0)], data[Place(0, 1)]])
+    batch = data.load([Place(0, 0), Place(0, 1)])
     parts = {}
     for weight in (0.0, 0.5, 1.0):
         task = MelTask(model, data, data, MelLossConfig(correlation_weight=weight, sampling_to=0.0))

@@ -203,7 +203,7 @@ def test_forced_mels_are_those_of_teacher_forcing(prepared, lips):
     assert made.shape == (80, int(str(entry.meta["frames"])) * 4)
     from lipsound2.data.sample import decode_crops
     from lipsound2.data.shards import read_member
-    from lipsound2.data.view import view
+    from lipsound2.model.preprocess import view
 
     crops = torch.from_numpy(decode_crops(read_member(prepared, entry, "mp4"), "gray"))[30:60]
     size = len(crops)

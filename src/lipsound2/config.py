@@ -292,6 +292,10 @@ class MelLossConfig:
         sampling_share: 0 is the paper's teacher forcing, 1 trains as inference runs.
         correlation_weight: Weight of 1 - correlation of envelopes (see `training.correlation`), a term the
             paper does not have.
+        lag_from: Share of the training from which sound is taught as late as the model finds that it is, clip by
+            clip (see `training.lags`); 0 teaches it as it was recorded.
+        lag_every: Share of the training after which lags are measured again.
+        lag_frames: Longest lag in mel frames.
     """
 
     guided_weight: float = 1.0
@@ -301,8 +305,14 @@ class MelLossConfig:
     sampling_to: float = 8.0
     sampling_share: float = 1.0
     correlation_weight: float = 0.0
+    lag_from: float = 0.0
+    lag_every: float = 0.12
+    lag_frames: int = 5
 
     def __post_init__(self) -> None:
+        in_range(self, 0, 1, "lag_from")
+        in_range(self, 0, 1, "lag_every", above=True)
+        in_range(self, 1, 100, "lag_frames")
         in_range(self, 0, inf, "guided_weight", "guided_epochs", "sampling_from", "sampling_to", "correlation_weight")
         in_range(self, 0, inf, "guided_width", above=True)
         in_range(self, 0, 1, "sampling_share")
@@ -321,12 +331,16 @@ class TrainConfig:
         schedule: How it falls: `cosine` or `polynomial` (of the second degree).
         weight_decay: Of the optimiser.
         clip: Largest norm of the gradient.
-        ema: Decay of the running mean of the weights, which is what is validated and kept.
+        ema: Decay of the EMA of the weights, which is what is validated and kept.
         precision: `32-true` or `bf16-mixed`.
         seed: Of everything random.
         workers: Processes that load data; 0 loads in the training process.
         cache_gb: Decoded clips kept in memory, in GB a process.
+        accumulate: Batches whose gradients are added up for one update.
+        log_every: Updates from one look at the loss to the next, for which a GPU is waited.
         validate_every: Epochs from one validation to the next.
+        validate_steps: Updates from one validation to the next, in the place of `validate_every`; 0 counts epochs.
+        patience: Validations without a better score after which training ends; 0 goes on to the last epoch.
         show_every: Validations from one picture and sound sample to the next; 0 makes none.
         checkpoint_minutes: Longest time without a checkpoint.
     """
@@ -349,9 +363,14 @@ class TrainConfig:
     validate_every: int = 1
     show_every: int = 5
     checkpoint_minutes: float = 10.0
+    accumulate: int = 1
+    log_every: int = 20
+    validate_steps: int = 0
+    patience: int = 0
 
     def __post_init__(self) -> None:
-        in_range(self, 1, inf, "epochs", "batch_size", "validate_every")
+        in_range(self, 1, inf, "epochs", "batch_size", "validate_every", "accumulate", "log_every")
+        in_range(self, 0, inf, "validate_steps", "patience")
         in_range(
             self, 0, inf, "warmup", "weight_decay", "seed", "workers", "cache_gb", "show_every", "checkpoint_minutes"
         )

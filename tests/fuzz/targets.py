@@ -18,7 +18,7 @@ from test_model import make, tiny
 import lipsound2
 from lipsound2.corpora import read_folder
 from lipsound2.corpora.clip import Clip
-from lipsound2.data.dataset import ClipDataset, Place, collate
+from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.data.sample import SampleConfig, make_sample
 from lipsound2.errors import guard
 from lipsound2.importers.nemo import import_nemo
@@ -69,7 +69,7 @@ def train(path: Path, output: Path, seeds: Path) -> None:
     config = tiny()
     for split in ("train", "val"):
         clips = ClipDataset(path, split, config.audio, config.video)
-        collate([clips[Place(0, i)] for i in range(len(clips))])
+        clips.load([Place(0, i) for i in range(len(clips))])
 
 
 def resume(path: Path, output: Path, seeds: Path) -> None:

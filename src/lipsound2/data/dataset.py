@@ -1,49 +1,51 @@
 """A prepared folder -> batches of video and sound for training and validation."""
 
+import copy
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset, Sampler
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
 from lipsound2.corpora.clip import SPLITS, spread
+from lipsound2.data.augment import (
+    Batch,
+    Change,
+    Jitter,
+    Stack,
+    Stretch,
+    draw_hidden,
+    draw_jitter,
+    seen_box,
+    stack,
+    vary,
+)
 from lipsound2.data.cache import ClipCache
-from lipsound2.data.shards import Entry, read_index, read_wave
-from lipsound2.data.view import Crops, draw_jitter, hide, read_crops, stretch, view
+from lipsound2.data.shards import Entry, read_crops, read_index, read_wave
 from lipsound2.errors import DataError
 
 HOLD_OUT = 10
 """Of a corpus without a validation split, one training clip in so many is kept for it."""
 
 
-class Example(NamedTuple):
-    """One clip as the model sees it and what it should make of it."""
-
-    key: str
-    video: UInt8[Tensor, "channels time size size"]
-    mel: Float[Tensor, "mels frames"]
-
-
-class Batch(NamedTuple):
-    """Clips padded to the longest; lengths say where the padding begins."""
-
-    keys: list[str]
-    video: UInt8[Tensor, "batch channels time size size"]
-    video_lengths: Int[Tensor, " batch"]
-    mel: Float[Tensor, "batch mels frames"]
-    mel_lengths: Int[Tensor, " batch"]
+UNEQUAL = 1.25
+"""Factor between the longest and the shortest example from which batches are made of examples of about one length."""
+POOL = 50
+"""Batches among which such examples are looked for."""
 
 
 class Decoded(NamedTuple):
-    """A clip as it was prepared: its face and its sound."""
+    """A clip as it was prepared: its face, cut to what any change can show, and its sound."""
 
-    crops: Crops
+    crops: UInt8[Tensor, "frames channels height width"]
     wave: Float[Tensor, " samples"]
 
 
@@ -54,8 +56,8 @@ class Place(NamedTuple):
     clip: int
 
 
-class ClipDataset(Dataset[Example]):
-    """Clips of one split of a prepared folder.
+class ClipDataset(Dataset[Stretch]):
+    """Clips of one split of a prepared folder, whole or cut to stretches; `batch` makes of them what a model takes.
 
     Args:
         folder: What `lipsound2 prepare` wrote.
@@ -67,9 +69,13 @@ class ClipDataset(Dataset[Example]):
         limit: Take only so many clips, spread evenly over the split; 0 takes all.
         cache_gb: Decoded clips are kept in memory up to so many GB.
         speakers: Take only clips of these speakers; empty takes all.
+        seconds: Longest stretch; a longer clip is as many examples as such stretches fit into it, each of which
+            begins somewhere else in every epoch. 0 takes clips whole.
 
     Attributes:
-        device: Where decoded clips are kept and varied.
+        device: Where decoded clips are kept.
+        multiple: Batches are padded to a multiple of so many video frames.
+        lags: Mel frames by which the sound of a clip is late, by key; examples are given without this delay.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class ClipDataset(Dataset[Example]):
         limit: int = 0,
         cache_gb: float = 2.0,
         speakers: Sequence[str] = (),
+        seconds: float = 0.0,
     ) -> None:
         self.folder = folder
         entries = choose_entries(folder, split, speakers)
@@ -94,30 +101,66 @@ class ClipDataset(Dataset[Example]):
         self.augment = augment
         self.seed = seed
         self._check_rates()
+        self.frames = round(seconds * video.fps)
+        self.places = [(clip, part) for clip, entry in enumerate(self.entries) for part in range(self._parts(entry))]
+        self.box = seen_box(video, augment)
         self.device = torch.device("cpu")
+        self.multiple = 1
+        self.lags: dict[str, int] = {}
         self._cache = ClipCache[Decoded](cache_gb)
+        self._of_speaker: dict[object, list[int]] = {}
+        for clip, entry in enumerate(self.entries):
+            self._of_speaker.setdefault(entry.meta["speaker"], []).append(clip)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.places)
 
-    def __getitem__(self, place: Place) -> Example:
-        clip = self._cache.get(place.clip, self._decode)
-        key = self.entries[place.clip].key
-        if self.augment is None:
-            return Example(key, view(clip.crops, self.video), log_mel(clip.wave[None], self.audio)[0])
+    def __getitem__(self, place: Place) -> Stretch:
+        index, part = self.places[place.clip]
+        clip = self._clip(index)
+        key = self.entries[index].key
         rng = np.random.default_rng([self.seed, place.epoch, place.clip])
+        if self.augment is None:
+            frames = min(len(clip.crops), self.frames or len(clip.crops))
+            start = min(part * frames, len(clip.crops) - frames)
+            return self._cut(key, clip, start, start + frames, Change(Jitter(), frames))
         if rng.random() < self.augment.splice:
-            clip = self._spliced(clip, place.clip, rng)
-        mel = log_mel(clip.wave[None], self.audio)[0]
-        video = view(clip.crops, self.video, draw_jitter(self.augment, rng))
-        if self.augment.hide:
-            video = hide(video, self.augment.hide, self.video.fps, rng)
+            clip = self._spliced(clip, index, rng)
+        jitter = draw_jitter(self.augment, rng)
+        hidden = draw_hidden(len(clip.crops), self.augment.hide, self.video.fps, rng) if self.augment.hide else ()
         rate = 1 + rng.uniform(-self.augment.speed, self.augment.speed)
-        return Example(key, *self._stretched(video, mel, round(video.shape[1] * rate)))
+        start, stop, frames = self._chosen(len(clip.crops), part, rate, rng)
+        spans = tuple((max(first - start, 0), max(last - start, 0)) for first, last in hidden)
+        return self._cut(key, clip, start, stop, Change(jitter, frames, spans))
+
+    def batch(self, examples: Sequence[Stretch]) -> Stack:
+        """Pad and stack examples, in a process that loads data or in the one that trains."""
+        return stack(list(examples), self.box, self.multiple)
+
+    def vary(self, stacked: Stack, device: torch.device) -> Batch:
+        """Vary a batch, and compute its mels, on `device`."""
+        return vary(stacked, self.video, self.audio, device)
+
+    def load(self, places: Sequence[Place], device: torch.device | None = None) -> Batch:
+        """Load a batch."""
+        return self.vary(self.batch([self[place] for place in places]), device or self.device)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Video frames of each example, as far as they are known before it is decoded."""
+        found = [self.entries[clip].meta.get("frames") for clip, _ in self.places]
+        most = self.frames or sys.maxsize
+        return [min(frames, most) if isinstance(frames, int) else 0 for frames in found]
+
+    def plain(self) -> "ClipDataset":
+        """Return the same clips as they were recorded: not varied, not moved in time; what is decoded is shared."""
+        same = copy.copy(self)
+        same.augment, same.lags = None, {}
+        return same
 
     def fill_cache(self) -> None:
         """Decode clips now, on all cores, as many as there is room for."""
-        self._cache.fill(len(self), self._decode)
+        self._cache.fill(len(self.entries), self._decode)
 
     def wave(self, index: int) -> Float[Tensor, " samples"]:
         """Read a clip's sound."""
@@ -128,35 +171,63 @@ class ClipDataset(Dataset[Example]):
         return log_mel(self.wave(index)[None], self.audio)[0]
 
     def _decode(self, index: int) -> Decoded:
-        crops = read_crops(self.folder, self.entries[index], self.video.channels)
-        return Decoded(crops.to(self.device), self.wave(index).to(self.device))
+        left, top, right, bottom = self.box
+        crops = read_crops(self.folder, self.entries[index], self.video.channels)[..., top:bottom, left:right]
+        return Decoded(crops.contiguous().to(self.device), self.wave(index).to(self.device))
+
+    def _parts(self, entry: Entry) -> int:
+        """Count the stretches of a clip; what remains is one of its own if it is longer than half of one."""
+        frames = entry.meta.get("frames")
+        return max(1, round(frames / self.frames)) if self.frames and isinstance(frames, int) else 1
+
+    def _chosen(self, length: int, part: int, rate: float, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Choose which frames of a clip are taken, and to how many they are stretched."""
+        if not self.frames:
+            return 0, length, max(1, round(length * rate))
+        taken = min(length, max(1, round(self.frames / rate)))
+        middle = part * self.frames + rng.uniform(-self.frames / 2, self.frames / 2)
+        start = min(max(0, round(middle)), length - taken)
+        return start, start + taken, min(self.frames, max(1, round(taken * rate)))
+
+    def _clip(self, index: int) -> Decoded:
+        """Return a clip whose sound, if it is known to be late, is moved to where it belongs."""
+        clip = self._cache.get(index, self._decode)
+        late = self.lags.get(self.entries[index].key, 0) * self.audio.hop_length
+        if not late:
+            return clip
+        length = len(clip.wave)
+        wave = clip.wave[max(0, late) : max(0, length + late)]
+        missing = length - len(wave)
+        return clip._replace(wave=pad(wave, (0, missing) if late > 0 else (missing, 0)))
+
+    def _cut(self, key: str, clip: Decoded, start: int, stop: int, change: Change) -> Stretch:
+        """Cut picture and sound to the same time."""
+        first, last = self._sample(start), self._sample(stop)
+        wave = clip.wave[first:last]
+        return Stretch(key, clip.crops[start:stop], pad(wave, (0, last - first - len(wave))), change)
+
+    def _sample(self, frame: int) -> int:
+        """Return the first sample of a video frame."""
+        return frame * self.audio.sample_rate // self.video.fps
 
     def _spliced(self, clip: Decoded, index: int, rng: np.random.Generator) -> Decoded:
         """Join a clip and another of its speaker, both cut at about the same place."""
-        speaker = self.entries[index].meta["speaker"]
-        others = [i for i, entry in enumerate(self.entries) if entry.meta["speaker"] == speaker]
-        other = self._cache.get(int(rng.choice(others)), self._decode)
+        others = self._of_speaker[self.entries[index].meta["speaker"]]
+        other = self._clip(int(rng.choice(others)))
         share = rng.uniform(0.2, 0.8)
-        rate = self.audio.sample_rate // self.video.fps
         cut, other_cut = round(share * len(clip.crops)), round(share * len(other.crops))
+        sample, other_sample = self._sample(cut), self._sample(other_cut)
         halves = [
-            Decoded(clip.crops[:cut], clip.wave[: cut * rate]),
-            Decoded(other.crops[other_cut:], other.wave[other_cut * rate :]),
+            Decoded(clip.crops[:cut], clip.wave[:sample]),
+            Decoded(other.crops[other_cut:], other.wave[other_sample:]),
         ]
         if rng.random() < 0.5:
             # The end of one clip, then the start of the next: what a window sees in a long video.
             halves = [
-                Decoded(clip.crops[cut:], clip.wave[cut * rate :]),
-                Decoded(other.crops[:other_cut], other.wave[: other_cut * rate]),
+                Decoded(clip.crops[cut:], clip.wave[sample:]),
+                Decoded(other.crops[:other_cut], other.wave[:other_sample]),
             ]
         return Decoded(*(torch.cat(parts) for parts in zip(*halves, strict=True)))
-
-    def _stretched(self, video: Tensor, mel: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        channels, _, size, _ = video.shape
-        pixels = video.permute(0, 2, 3, 1).reshape(channels * size * size, -1).float()
-        pixels = stretch(pixels, frames).round().to(torch.uint8)
-        mel = stretch(mel, self.audio.mel_frames(frames, self.video.fps))
-        return pixels.reshape(channels, size, size, frames).permute(0, 3, 1, 2).contiguous(), mel
 
     def _check_rates(self) -> None:
         meta = self.entries[0].meta
@@ -183,24 +254,6 @@ def choose_entries(folder: Path, split: str, speakers: Sequence[str] = ()) -> li
     return splits[split]
 
 
-def collate(examples: Sequence[Example]) -> Batch:
-    """Pad examples to the longest and stack them."""
-    keys, videos, mels = zip(*examples, strict=True)
-    return Batch(
-        list(keys),
-        torch.stack([_padded(video, 1, max(v.shape[1] for v in videos)) for video in videos]),
-        torch.tensor([video.shape[1] for video in videos]),
-        torch.stack([_padded(mel, 1, max(m.shape[1] for m in mels)) for mel in mels]),
-        torch.tensor([mel.shape[1] for mel in mels]),
-    )
-
-
-def _padded(tensor: Tensor, dim: int, size: int) -> Tensor:
-    missing = list(tensor.shape)
-    missing[dim] = size - tensor.shape[dim]
-    return torch.cat([tensor, tensor.new_zeros(missing)], dim=dim)
-
-
 class EpochBatches(Sampler[list[Place]]):
     """Batches of places, shuffled anew each epoch, equally many for each process.
 
@@ -208,16 +261,29 @@ class EpochBatches(Sampler[list[Place]]):
     undisturbed run would have seen.
 
     Args:
-        size: Clips in the data set.
-        batch_size: Clips a batch and process.
+        size: Examples in the data set.
+        batch_size: Examples a batch and process.
         shuffle: Whether to shuffle.
         seed: Of the shuffling, together with the epoch.
         rank: This process.
         world_size: All processes.
+        accumulate: The batches of an epoch are a multiple of so many.
+        lengths: Of the examples; where they differ much, batches are of examples of about one length.
+
+    Attributes:
+        epochs: Iterating goes on to the end of so many epochs; None stops after one.
     """
 
     def __init__(
-        self, size: int, batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
+        lengths: Sequence[int] = (),
     ) -> None:
         self.size = size
         self.batch_size = batch_size
@@ -225,23 +291,40 @@ class EpochBatches(Sampler[list[Place]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.accumulate = accumulate
+        known = np.array(lengths or [0])
+        self.lengths = known if known.max() > UNEQUAL * known.min() else None
         self.epoch = 0
         self.start = 0
+        self.epochs: int | None = None
 
     @property
     def batches(self) -> int:
         """Batches that each process sees in an epoch."""
-        return -(-self.size // (self.batch_size * self.world_size))
+        together = self.batch_size * self.world_size * self.accumulate
+        return -(-self.size // together) * self.accumulate
 
     def __len__(self) -> int:
-        return self.batches - self.start
+        return self.batches * ((self.epochs or self.epoch + 1) - self.epoch) - self.start
 
     def __iter__(self) -> Iterator[list[Place]]:
+        start = self.start
+        for epoch in range(self.epoch, self.epochs or self.epoch + 1):
+            for batch in self._order(epoch)[start:, self.rank]:
+                yield [Place(epoch, int(index)) for index in batch]
+            start = 0
+
+    def _order(self, epoch: int) -> Int64[np.ndarray, "batches processes batch"]:
+        rng = np.random.default_rng([self.seed, epoch])
         order = np.arange(self.size)
         if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+            rng.shuffle(order)
         # The last batch is filled up from the start, so that no process waits for another.
         order = np.resize(order, self.batches * self.batch_size * self.world_size)
-        mine = order.reshape(self.batches, self.world_size, self.batch_size)[:, self.rank]
-        for batch in mine[self.start :]:
-            yield [Place(self.epoch, int(index)) for index in batch]
+        if self.lengths is None:
+            return order.reshape(self.batches, self.world_size, self.batch_size)
+        pool = self.batch_size * self.world_size * POOL
+        chunks = [order[i : i + pool] for i in range(0, len(order), pool)]
+        order = np.concatenate([chunk[self.lengths[chunk].argsort(kind="stable")] for chunk in chunks])
+        batches = order.reshape(self.batches, self.world_size, self.batch_size)
+        return batches[rng.permutation(self.batches)] if self.shuffle else batches

@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
 from lipsound2.corpora.clip import SPLITS
-from lipsound2.data.sample import Sample, Wave, decode_wave
+from lipsound2.data.sample import Sample, Wave, decode_crops, decode_wave
 from lipsound2.errors import DataError, LipSoundError, guard
 from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.names import sample_key
@@ -80,6 +84,14 @@ def read_wave(folder: Path, entry: Entry) -> Wave:
     """
     with reading(folder, entry):
         return decode_wave(read_member(folder, entry, "flac"))
+
+
+def read_crops(folder: Path, entry: Entry, channels: int) -> UInt8[Tensor, "frames channels 160 160"]:
+    """Read the face of a prepared clip, in grey (1 channel) or colour (3)."""
+    with reading(folder, entry):
+        pixels = decode_crops(read_member(folder, entry, "mp4"), "gray" if channels == 1 else "rgb24")
+    crops = torch.from_numpy(pixels)
+    return crops[:, None] if channels == 1 else crops.permute(0, 3, 1, 2)
 
 
 @contextmanager

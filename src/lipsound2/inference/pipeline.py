@@ -18,11 +18,11 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from lipsound2 import faces, media
-from lipsound2.data.view import Crops, view
 from lipsound2.errors import ConfigError, MediaError
 from lipsound2.inference.speech import Speech
 from lipsound2.inference.windows import Generation, Window, generate
 from lipsound2.model import LipSound2
+from lipsound2.model.preprocess import Crops, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.packs.pack import DEFAULT_PACK

@@ -1,6 +1,8 @@
 """Memory -> mel frames, step by step: one LSTM with location-aware attention (Qu et al. 2024, section III)."""
 
-from typing import NamedTuple
+import copy
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from lipsound2.config import AttentionDecoderConfig
 from lipsound2.model.attention import LocationAwareAttention, Sought
 from lipsound2.model.memory import Decoded, Memory
+from lipsound2.runtime.graphs import Recorded, cuda_graphs
 
 
 class DecoderState(NamedTuple):
@@ -42,6 +45,9 @@ class AttentionDecoder(nn.Module):
         config: Sizes.
         mels: Mel bins.
         memory_dim: Size of a memory vector.
+
+    Attributes:
+        graphs: Whether the loop is recorded as a CUDA graph where there is a GPU.
     """
 
     def __init__(self, config: AttentionDecoderConfig, mels: int, memory_dim: int) -> None:
@@ -55,6 +61,16 @@ class AttentionDecoder(nn.Module):
             config.lstm_dim, memory_dim, config.attention_dim, config.location_filters, config.location_width
         )
         self.linear = nn.Linear(config.lstm_dim + memory_dim, mels * config.frames_per_step)
+        self.graphs = True
+        self.recorded: Recorded | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "AttentionDecoder":
+        """Copy the module without what was recorded for this one."""
+        copied = self.__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = {k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k != "recorded"}
+        copied.recorded = None
+        return copied
 
     def initial_state(self, sought: Sought) -> DecoderState:
         """Return the state before the first step, with all attention on the first memory vector."""
@@ -82,26 +98,59 @@ class AttentionDecoder(nn.Module):
         target: Float[Tensor, "batch mels target_frames"] | None = None,
         own: Bool[Tensor, "batch most_steps"] | None = None,
     ) -> Decoded:
-        """Decode; see `Decoder`. The length is known from the video, so that no stop token is waited for."""
+        """Decode; see `Decoder`. The length is known from the video, so that no stop token is waited for.
+
+        All of it computes in float32. On a GPU the loop is a CUDA graph (see `runtime.graphs`).
+        """
         steps = -(-frames // self.frames_per_step)
-        sought = self.attention.prepare(memory.values, memory.mask())
-        fed = None if target is None else self._fed(target, steps)
-        forced = None if fed is None else self.prenet(fed) if own is None or not own.any() else None
+        inputs = [memory.values, memory.mask()]
+        if target is not None:
+            inputs.append(self._fed(target, steps))
+            if own is not None and bool(own.any()):
+                inputs.append(own[:, :steps].to(target.device, non_blocking=True))
+        else:
+            # How many steps there are follows from the shape alone.
+            inputs.append(memory.values.new_empty(steps, 0))
+        with torch.autocast(memory.values.device.type, enabled=False):
+            if memory.values.is_cuda and self.recorded is None and self.graphs:
+                self.recorded = Recorded(self.loop, lambda: list(self.parameters()), cuda_graphs())
+            run = self.loop if self.recorded is None else partial(self.recorded, training=self.training)
+            mel, alignment = run(*inputs)
+        return Decoded(mel[..., :frames], alignment)
+
+    def loop(
+        self,
+        values: Float[Tensor, "batch time memory_dim"],
+        mask: Bool[Tensor, "batch time"],
+        fed: Float[Tensor, "..."],
+        own: Bool[Tensor, "batch steps"] | None = None,
+    ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch steps time"]]:
+        """Decode step by step; what is done depends on shapes alone.
+
+        Args:
+            values: The memory.
+            mask: Where it is not padding.
+            fed: What each step is fed, of shape (batch, steps, mels); or (steps, 0) to run freely.
+            own: Steps that are fed the decoder's own frame all the same.
+        """
+        sought = self.attention.prepare(values, mask)
+        free = fed.dim() == 2
+        forced = self.prenet(fed) if own is None and not free else None
         state = self.initial_state(sought)
-        previous = memory.values.new_zeros(len(memory.values), self.mels)
+        previous = values.new_zeros(len(values), self.mels)
         mels, alignment = [], []
-        for step in range(steps):
+        for step in range(fed.shape[0] if free else fed.shape[1]):
             if forced is not None:
                 bottleneck = forced[:, step]
             else:
-                if fed is not None and own is not None and step:
+                if own is not None and step:
                     previous = torch.where(own[:, step - 1, None], previous, fed[:, step])
                 bottleneck = self.prenet(previous)
             predicted, state = self.step(bottleneck, sought, state)
             previous = predicted[:, :, -1]
             mels.append(predicted)
             alignment.append(state.weights)
-        return Decoded(torch.cat(mels, dim=-1)[..., :frames], torch.stack(alignment, dim=1))
+        return torch.cat(mels, dim=-1), torch.stack(alignment, dim=1)
 
     def _fed(self, target: Float[Tensor, "batch mels frames"], steps: int) -> Float[Tensor, "batch steps mels"]:
         """Return what teacher forcing feeds each step: silence to the first, then the last frame of the one before."""

@@ -1,12 +1,14 @@
 """Silent video -> memory: 3D-CNN blocks and bidirectional LSTM layers (Qu et al. 2024, section III)."""
 
 import torch
+import torch.utils.checkpoint
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lipsound2.config import EncoderConfig
-from lipsound2.model.masks import length_mask
+from lipsound2.model.masks import inside, length_mask
+from lipsound2.model.norm import BatchNorm
 
 
 class ConvBlock(nn.Module):
@@ -34,16 +36,35 @@ class ConvBlock(nn.Module):
             padding=(time // 2, space // 2, space // 2),
             bias=False,
         )
-        self.norm = nn.BatchNorm3d(outputs)
+        self.norm = BatchNorm(outputs)
         self.pool = nn.MaxPool3d((1, pool, pool)) if pool > 1 else nn.Identity()
         self.dropout = nn.Dropout3d(dropout)
 
     def forward(
-        self, video: Float[Tensor, "batch inputs time height width"], mask: Float[Tensor, "batch 1 time 1 1"]
+        self,
+        video: Float[Tensor, "batch inputs time height width"],
+        mask: Float[Tensor, "batch 1 time 1 1"],
+        frames: Int[Tensor, " frames"] | None = None,
     ) -> Float[Tensor, "batch outputs time height2 width2"]:
-        """Compute the block; frames where `mask` is 0 come out as 0, as if the clip ended before them."""
+        """Compute the block; frames where `mask` is 0 come out as 0, as if the clip ended before them.
+
+        Args:
+            video: Features of each frame.
+            mask: 1 where a clip is, 0 where it is padded.
+            frames: The same as places in the batch laid end to end, None without padding. When training they alone
+                count in the statistics of the normalisation.
+        """
+        features = self.conv(video)
+        if frames is None or not self.training:
+            return self.dropout(self._pooled(features)) * mask
+        batch, _, time, _, _ = features.shape
+        pooled = self._pooled(features.transpose(1, 2).flatten(0, 1)[frames, :, None])[:, :, 0]
+        whole = pooled.new_zeros(batch * time, *pooled.shape[1:]).index_copy(0, frames, pooled)
+        return self.dropout(whole.unflatten(0, (batch, time)).transpose(1, 2))
+
+    def _pooled(self, features: Float[Tensor, "n outputs t height width"]) -> Tensor:
         # Pooling commutes with the rectifier, which is cheaper on what pooling leaves.
-        return self.dropout(torch.relu(self.pool(self.norm(self.conv(video))))) * mask
+        return torch.relu(self.pool(self.norm(features)))
 
 
 class Encoder(nn.Module):
@@ -53,6 +74,9 @@ class Encoder(nn.Module):
         config: Sizes.
         inputs: Channels of the video, 1 (grey) or 3 (colour).
         size: Height and width of the video in pixels.
+
+    Attributes:
+        recompute: Trade time for memory in training: compute the blocks again for their gradient.
     """
 
     def __init__(self, config: EncoderConfig, inputs: int, size: int) -> None:
@@ -68,6 +92,7 @@ class Encoder(nn.Module):
         if size < 1:
             raise ValueError("the encoder's strides and pools leave nothing of the picture")
         self.dim = 2 * config.lstm_dim
+        self.recompute = False
         self.dropout = nn.Dropout(config.lstm_dropout)
         self.lstms = nn.ModuleList(
             nn.LSTM(inputs, config.lstm_dim, batch_first=True, bidirectional=True)
@@ -77,15 +102,36 @@ class Encoder(nn.Module):
     def forward(
         self, video: Float[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time dim"]:
-        """Encode; memory vectors past a clip's length are 0."""
+        """Encode; memory vectors past a clip's length are 0.
+
+        The LSTM layers compute in float32 whatever the convolutions do.
+        """
         time = video.shape[2]
-        mask = length_mask(lengths, time)
-        frames_mask = mask[:, None, :, None, None].to(video.dtype)
+        lengths = lengths.cpu()
+        frames = inside(lengths, time, video.device)
+        frames_mask = length_mask(lengths, time, video.device)[:, None, :, None, None].to(video.dtype)
         features = video * frames_mask
         for block in self.blocks:
-            features = block(features, frames_mask)
+            features = self._run(block, features, frames_mask, frames)
         memory = features.permute(0, 2, 1, 3, 4).flatten(2).float()
+        with torch.autocast(video.device.type, enabled=False):
+            return self._recurrent(memory, lengths, packed=not self.training or frames is not None)
+
+    def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
+        """Compute a block, and with `recompute` forget what its gradient needs until then."""
+        if self.recompute and self.training:
+            return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def _recurrent(
+        self, memory: Float[Tensor, "batch time features"], lengths: Int[Tensor, " batch"], packed: bool
+    ) -> Float[Tensor, "batch time dim"]:
+        time = memory.shape[1]
         for lstm in self.lstms:
-            packed = pack_padded_sequence(self.dropout(memory), lengths.cpu(), batch_first=True, enforce_sorted=False)
-            memory, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=time)
+            memory = self.dropout(memory)
+            if packed:
+                sequence = pack_padded_sequence(memory, lengths, batch_first=True, enforce_sorted=False)
+                memory, _ = pad_packed_sequence(lstm(sequence)[0], batch_first=True, total_length=time)
+            else:
+                memory = lstm(memory)[0]
         return memory

@@ -11,7 +11,7 @@ from lipsound2.errors import ConfigError
 from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.model.encoder import Encoder
 from lipsound2.model.frame_decoder import FrameDecoder
-from lipsound2.model.masks import length_mask
+from lipsound2.model.masks import inside, length_mask
 from lipsound2.model.memory import Decoded, Memory
 from lipsound2.model.postnet import Postnet
 from lipsound2.model.preprocess import standardize
@@ -79,7 +79,7 @@ class LipSound2(nn.Module):
 
         Args:
             video: Pixels 0..255; frames past a clip's length are ignored.
-            lengths: Video frames of each clip.
+            lengths: Video frames of each clip; on the CPU, or a GPU is waited for.
             condition: A vector a clip, such as a speaker embedding, if the model takes one.
 
         Raises:
@@ -89,7 +89,7 @@ class LipSound2(nn.Module):
             raise ValueError(f"a condition of size {self.config.condition_dim} was expected, 0 meaning none")
         values = self.encoder(standardize(video, lengths), lengths)
         if condition is not None:
-            mask = length_mask(lengths, values.shape[1])[..., None].to(values.dtype)
+            mask = length_mask(lengths, values.shape[1], values.device)[..., None].to(values.dtype)
             values = values + self.condition(condition)[:, None] * mask
         return Memory(values, lengths)
 
@@ -107,7 +107,10 @@ class LipSound2(nn.Module):
         self, mel: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch mels frames"]:
         """Add what the postnet finds missing in normalised mel; `lengths` are those of the mels."""
-        return mel + self.postnet(mel, length_mask(lengths, mel.shape[-1])[:, None].to(mel.dtype))
+        frames = mel.shape[-1]
+        places = inside(lengths, frames, mel.device) if self.training else None
+        mask = length_mask(lengths, frames, mel.device)[:, None].to(mel.dtype)
+        return mel + self.postnet(mel, mask, places).to(mel.dtype)
 
     def forward(
         self,

@@ -13,7 +13,7 @@ class Memory(NamedTuple):
 
     Attributes:
         values: Memory vectors; 0 past a clip's length.
-        lengths: Video frames of each clip.
+        lengths: Video frames of each clip; best on the CPU.
     """
 
     values: Float[Tensor, "batch time memory_dim"]
@@ -21,7 +21,7 @@ class Memory(NamedTuple):
 
     def mask(self) -> Bool[Tensor, "batch time"]:
         """Return where the clips are, as opposed to their padding."""
-        return length_mask(self.lengths, self.values.shape[1])
+        return length_mask(self.lengths, self.values.shape[1], self.values.device)
 
 
 class Decoded(NamedTuple):

@@ -1,10 +1,11 @@
 """Mel frames -> what to add to them: convolutions that see the future (Shen et al. 2018)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lipsound2.config import PostnetConfig
+from lipsound2.model.norm import BatchNorm, norm_inside
 
 
 class Postnet(nn.Module):
@@ -22,16 +23,26 @@ class Postnet(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv1d(widths[i], widths[i + 1], width, padding=width // 2, bias=False) for i in range(layers)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for channels in widths[1:])
+        self.norms = nn.ModuleList(BatchNorm(channels) for channels in widths[1:])
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, mel: Float[Tensor, "batch mels frames"], mask: Float[Tensor, "batch 1 frames"]
+        self,
+        mel: Float[Tensor, "batch mels frames"],
+        mask: Float[Tensor, "batch 1 frames"],
+        places: Int[Tensor, " places"] | None = None,
     ) -> Float[Tensor, "batch mels frames"]:
-        """Compute the residual; frames where `mask` is 0 count as silence beyond the end."""
+        """Compute the residual; frames where `mask` is 0 count as silence beyond the end.
+
+        Args:
+            mel: The decoder's frames.
+            mask: 1 where a clip is, 0 where it is padded.
+            places: The same as places in the batch laid end to end, None without padding. When training they alone
+                count in the statistics of the normalisation.
+        """
         features = mel
         last = len(self.convs) - 1
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            features = norm(conv(features * mask))
+            features = norm_inside(norm, conv(features * mask), places)
             features = self.dropout(torch.tanh(features) if i < last else features)
         return features * mask

@@ -28,9 +28,12 @@ RECIPE_NAME = "recipe.json"
 BEGUN_NAME = "begun.json"
 FREE = (
     *("epochs", "learning_rate", "precision"),
-    *("workers", "cache_gb", "validate_every", "show_every", "checkpoint_minutes"),
+    *("workers", "cache_gb", "log_every", "validate_every", "validate_steps", "patience", "show_every"),
+    "checkpoint_minutes",
 )
 """What may change when a run is resumed: how far, how fast and how precisely, and what does not touch the weights."""
+FREE_OF_MEL = ("on_device", "graphs", "recompute")
+"""The same of a mel model's recipe."""
 _HINT = "give the same to resume, or another -o"
 
 
@@ -103,9 +106,8 @@ def _keep(run: Path, recipe: Any, begun: Begun) -> None:
 def _check_recipe(run: Path, old: Any, recipe: Any) -> None:
     train: TrainConfig = replace(recipe.train, **{name: getattr(old.train, name) for name in FREE})
     kept = replace(recipe, train=train)
-    if hasattr(recipe, "on_device"):
-        kept = replace(kept, on_device=False)
-        old = replace(old, on_device=False)
+    free = {name: getattr(old, name) for name in FREE_OF_MEL if hasattr(recipe, name)}
+    kept = replace(kept, **free)
     others = differences(old, kept)
     if others:
         raise ConfigError(f"{run} was begun with other settings: {'; '.join(others)}", _HINT)

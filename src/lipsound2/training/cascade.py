@@ -22,8 +22,7 @@ from typing import NamedTuple
 from lipsound2.config import CONFIG_NAME, ModelConfig, read_config
 from lipsound2.data.repair import FAILURES_NAME
 from lipsound2.data.sample import Sample, encode_wave
-from lipsound2.data.shards import INDEX_NAME, Entry, read_index, to_lines, whole, write_shard
-from lipsound2.data.view import read_crops
+from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, to_lines, whole, write_shard
 from lipsound2.errors import DataError, LipSoundError
 from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import find_pack

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,8 +27,9 @@ class TrainingState(NamedTuple):
         step: Optimiser steps done.
         best: Best validation score so far, lower is better.
         weights: Weights as the optimiser sees them.
-        average: Running mean of the weights.
+        average: EMA of the weights.
         slots: What the optimiser keeps of each parameter, by its number; its settings are those of the run.
+        more: What else the loop and the task keep, as JSON.
     """
 
     step: int
@@ -36,6 +37,7 @@ class TrainingState(NamedTuple):
     weights: Mapping[str, Tensor]
     average: Mapping[str, Tensor]
     slots: Mapping[int, Mapping[str, Tensor]]
+    more: Mapping[str, Any] = {}
 
 
 def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
@@ -43,7 +45,7 @@ def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
     tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
     for slot, values in state.slots.items():
         tensors |= {f"optimizer/{slot}/{name}": torch.as_tensor(value) for name, value in values.items()}
-    progress = {"step": state.step, "best": state.best}
+    progress = {"step": state.step, "best": state.best, "more": dict(state.more)}
     with atomic_path(folder / f"step-{state.step:09d}") as temporary:
         temporary.mkdir()
         save_weights(temporary / WEIGHTS_NAME, state.average)
@@ -84,10 +86,10 @@ def load_state(folder: Path) -> TrainingState | None:
 def _read(path: Path) -> TrainingState:
     try:
         progress = json.loads((path / PROGRESS_NAME).read_text(encoding="utf-8"))
-        step, best = progress["step"], progress["best"]
+        step, best, more = progress["step"], progress["best"], progress.get("more", {})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / PROGRESS_NAME} is damaged") from error
-    if type(step) is not int or step < 0 or type(best) not in (int, float):
+    if type(step) is not int or step < 0 or type(best) not in (int, float) or not isinstance(more, dict):
         raise CheckpointError(f"{path / PROGRESS_NAME} is damaged: step or best make no sense")
     slots: dict[int, dict[str, Tensor]] = {}
     weights = {}
@@ -100,7 +102,7 @@ def _read(path: Path) -> TrainingState:
             slots.setdefault(int(slot), {})[value] = tensor
         else:
             raise CheckpointError(f"{path / STATE_NAME} is no training state: it holds {name}")
-    return TrainingState(step, best, weights, load_weights(path / WEIGHTS_NAME), slots)
+    return TrainingState(step, best, weights, load_weights(path / WEIGHTS_NAME), slots, more)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import choose_entries
-from lipsound2.data.view import Crops, read_crops, view
+from lipsound2.data.shards import read_crops
 from lipsound2.errors import DataError
 from lipsound2.model import LipSound2
 from lipsound2.model.lipsound import standardize
+from lipsound2.model.preprocess import Crops, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import Calibration, Familiarity, Features, Layer, Statistics, observe
 from lipsound2.runtime.windows import evenly

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lipsound2.audio import log_mel
-from lipsound2.data.shards import Entry, read_wave
-from lipsound2.data.view import read_crops, view
+from lipsound2.data.shards import Entry, read_crops, read_wave
 from lipsound2.model import LipSound2
+from lipsound2.model.preprocess import view
 from lipsound2.runtime.windows import striding
 
 

@@ -8,7 +8,7 @@
       logs/                  TensorBoard: scalars, pictures, sounds
 
 All randomness of a step comes from (seed, step, rank), so a resumed run is the same as one that
-was never stopped.
+was never stopped. A GPU is waited for only where something is logged, validated or saved.
 """
 
 import copy
@@ -16,6 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import lightning_fabric
 import numpy as np
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
@@ -31,15 +33,20 @@ from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
 from lipsound2.data.dataset import EpochBatches
 from lipsound2.errors import CheckpointError, LipSoundError, TrainingError
 from lipsound2.runtime.atomic import write_text
-from lipsound2.runtime.terminal import counting_bar, say
+from lipsound2.runtime.terminal import counting_bar, say, warn
 from lipsound2.runtime.weights import WEIGHTS_NAME, save_weights
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.optimizers import learning_rate, make_optimizer
+from lipsound2.training.speed import Stopwatch
 from lipsound2.training.task import Task, Validation
 
 DIVERGED = 10.0
-"""A smoothed loss this many times its lowest value stops the run."""
+"""A smoothed loss this many times its lowest value is taken back to the last checkpoint, and stops the run again."""
+
+
+class _DivergedError(TrainingError):
+    """The loss is not finite or grows without end."""
 
 
 def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fabric.Fabric) -> float:
@@ -55,12 +62,13 @@ def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fab
         The best validation score.
 
     Raises:
-        TrainingError: The loss is not finite or diverges.
+        TrainingError: The loss is not finite or diverges, again after it was taken back once; or a process was lost.
     """
     trainer = _Trainer(task, settings, run, fabric)
     try:
         trainer.resume()
-        trainer.train()
+        with trainer.together():
+            trainer.train()
     finally:
         trainer.close()
     return trainer.best
@@ -72,9 +80,10 @@ class _Trainer:
         self.settings = settings
         self.run = run
         self.fabric = fabric
-        optimizer = make_optimizer(task.model.parameters(), settings)
-        self.average = copy.deepcopy(task.model).to(fabric.device).requires_grad_(False).eval()
-        self.model, self.optimizer = fabric.setup(task.model, optimizer)
+        task.model.to(fabric.device)
+        self.parameters = list(task.model.parameters())
+        self.average = copy.deepcopy(task.model).requires_grad_(False).eval()
+        self.model, self.optimizer = fabric.setup(task.model, make_optimizer(self.parameters, settings))
         self.batches = EpochBatches(
             len(task.train),  # type: ignore[arg-type]
             settings.batch_size,
@@ -82,12 +91,23 @@ class _Trainer:
             settings.seed,
             fabric.global_rank,
             fabric.world_size,
+            settings.accumulate,
+            task.lengths(),
         )
+        self.updates = self.batches.batches // settings.accumulate
+        self.total = settings.epochs * self.updates
         self.step = 0
         self.best = math.inf
+        self.stale = 0
         self.smoothed = self.lowest = math.inf
+        self.retries = 0
+        self.sums: dict[str, Tensor] = {}
+        self.counted = 0
+        self.norm: Tensor | None = None
         self.saved_at = time.monotonic()
         self.due = False
+        self.watch = Stopwatch()
+        self.control = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
         self.writer = SummaryWriter(run / "logs") if fabric.is_global_zero else None
 
     def resume(self) -> None:
@@ -100,36 +120,66 @@ class _Trainer:
                     write_text(folder / CONFIG_NAME, to_json(self.task.config()))
         if state is None:
             return
-        self.step, self.best = state.step, state.best
         try:
             self.task.model.load_state_dict(dict(state.weights))
             self.average.load_state_dict(dict(state.average))
-            self._check_slots(state.slots)
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": dict(state.slots), "param_groups": groups})
+            self._take_slots(state.slots)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             folder = self.run / "checkpoints"
             raise CheckpointError(
                 f"the newest checkpoint in {folder} is not one of this model: {error}",
                 f"delete {folder} to begin anew, or choose another -o",
             ) from error
+        self.step, self.best = state.step, state.best
+        kept = dict(state.more)
+        self.smoothed, self.lowest = kept.get("smoothed") or math.inf, kept.get("lowest") or math.inf
+        self.retries, self.stale = max(self.retries, kept.get("retries", 0)), kept.get("stale", 0)
+        self.task.restore(kept.get("task", {}))
         self._say(f"resumed {self.run} at step {self.step}")
 
-    def _check_slots(self, slots: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """See that what the optimiser kept belongs to this model's parameters.
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """End by one line, with a checkpoint, when another process of the run is lost.
 
         Raises:
-            ValueError: It does not.
+            TrainingError: One was.
         """
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        try:
+            yield
+        except RuntimeError as error:
+            if self.fabric.world_size == 1 or isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            if not self.fabric.is_global_zero:
+                raise SystemExit(1) from error  # process 0 says why
+            save_state(self.run / "checkpoints", self._state())
+            raise TrainingError(
+                f"another process of the run was lost at step {self.step}",
+                f"the same command goes on from there ({str(error).splitlines()[0][:120]})",
+            ) from error
+
+    def _take_slots(self, slots: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Give the optimiser what it kept of each parameter, numbered as the model lists them.
+
+        Raises:
+            ValueError: It does not belong to this model's parameters.
+        """
         if slots and (
-            set(slots) != set(range(len(parameters))) or len({frozenset(kept) for kept in slots.values()}) > 1
+            set(slots) != set(range(len(self.parameters))) or len({frozenset(kept) for kept in slots.values()}) > 1
         ):
-            raise ValueError(f"it keeps {len(slots)} of {len(parameters)} parameters")
+            raise ValueError(f"it keeps {len(slots)} of {len(self.parameters)} parameters")
         for number, kept in slots.items():
             for name, value in kept.items():
-                if value.numel() != 1 and value.shape != parameters[number].shape:
+                if value.numel() != 1 and value.shape != self.parameters[number].shape:
                     raise ValueError(f"{name} of parameter {number} has the shape {tuple(value.shape)}")
+        places = {id(parameter): number for number, parameter in enumerate(self.parameters)}
+        ordered = [places[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
+        state = {place: dict(slots[number]) for place, number in enumerate(ordered) if slots}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _slots(self) -> dict[int, Mapping[str, Tensor]]:
+        state: Mapping[Tensor, Mapping[str, Tensor]] = self.optimizer.optimizer.state
+        return {i: state[parameter] for i, parameter in enumerate(self.parameters) if parameter in state}
 
     def _check_step(self, step: int) -> None:
         """See that all processes go on from one step, which they do not where machines do not share the folder."""
@@ -142,88 +192,117 @@ class _Trainer:
                 )
 
     def train(self) -> None:
-        total = self.settings.epochs * self.batches.batches
-        if self.step >= total:
-            done = f"all {self.settings.epochs}" if self.step == total else self.step // self.batches.batches
+        if self.step >= self.total:
+            done = f"all {self.settings.epochs}" if self.step == self.total else self.step // self.updates
             self._say(f"already finished: {done} epochs are done; raise --epochs or choose another -o")
         with counting_bar() as progress:
             progress.disable = not self.fabric.is_global_zero
-            bar = progress.add_task("", total=total, completed=self.step)
-            while self.step < total:
-                epoch = self.step // self.batches.batches
-                for scalars in self._epoch(epoch):
-                    progress.update(bar, completed=self.step, description=_line(epoch, self.settings.epochs, scalars))
-                if (epoch + 1) % self.settings.validate_every == 0 or self.step == total:
-                    self._validate(epoch + 1)
-                self._save()
+            bar = progress.add_task("", total=self.total, completed=self.step)
+            while self.step < self.total and not self._stopped():
+                try:
+                    for line in self._go_on():
+                        progress.update(bar, completed=self.step, description=line)
+                except _DivergedError as error:
+                    self._take_back(error)
+                    progress.update(bar, completed=self.step)
 
     def close(self) -> None:
         if self.writer:
             self.writer.close()
 
-    def _epoch(self, epoch: int) -> Iterator[dict[str, float]]:
-        self.batches.epoch, self.batches.start = epoch, self.step % self.batches.batches
+    def _go_on(self) -> Iterator[str]:
+        """Train until the end, or until the training data changed, which loading processes must be told anew."""
+        batches = self._load()
+        line = ""
+        self.watch.start()
+        while self.step < self.total:
+            self._update([self._next(batches) for _ in range(self.settings.accumulate)])
+            if self.step % self.settings.log_every == 0 or self.step == self.total:
+                line = self._look()
+            yield line
+            if self.due:
+                self._save()
+            epoch, left = divmod(self.step, self.updates)
+            every = self.settings.validate_steps or self.settings.validate_every * self.updates
+            changed = left == 0 and self.step < self.total and self._learn()
+            if self.step % every == 0 or self.step == self.total:
+                self._validate(epoch + bool(left))
+                self.watch.start()
+            if left == 0:
+                self._save()
+            if changed or self._stopped():
+                return
+
+    def _load(self) -> Iterator[Any]:
+        """Load batches from the present step to the end, in processes that live as long as that."""
+        self.batches.epoch, left = divmod(self.step, self.updates)
+        self.batches.start = left * self.settings.accumulate
+        self.batches.epochs = self.settings.epochs
         loader = DataLoader(
             _Told(self.task.train),
             batch_sampler=self.batches,
             collate_fn=partial(_collated, self.task.collate),
             num_workers=self.settings.workers,
+            pin_memory=self.fabric.device.type == "cuda" and self.settings.workers > 0,
         )
-        self.model.train()
-        for batch in self.fabric.setup_dataloaders(loader, use_distributed_sampler=False):
-            yield self._step(batch)
-            if self.due:
-                self._save()
+        return iter(loader)
 
-    def _step(self, batch: Any) -> dict[str, float]:
+    def _next(self, batches: Iterator[Any]) -> Any:
+        with self.watch.waiting():
+            return next(batches)
+
+    def _update(self, loaded: list[Any]) -> None:
+        """Make one update of the weights of one or several batches."""
         seed = int(
             np.random.SeedSequence([self.settings.seed, self.step, self.fabric.global_rank]).generate_state(1)[0]
         )
         torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
+        self.model.train()
         self.optimizer.zero_grad()
-        generator = torch.Generator().manual_seed(seed)
-        loss, parts = self._loss(batch, generator)
-        self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.settings.clip)
+        for number, batch in enumerate(loaded):
+            last = number == len(loaded) - 1
+            with nullcontext() if last else self.fabric.no_backward_sync(self.model):
+                loss, parts = self._loss(batch, generator)
+                self.fabric.backward(loss / len(loaded))
+            self._count(parts | {"loss": loss})
+        self.norm = self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
+        )
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        scalars = {name: value.item() for name, value in parts.items()} | {"loss": loss.item()}
-        if self.writer:
-            extra = {"gradient norm": float(norm or 0.0), "learning rate": self._learning_rate()}
-            for name, value in (scalars | extra).items():
-                self.writer.add_scalar(f"train/{name}", value, self.step)
-        return scalars
 
-    def _loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, loaded: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss of a batch, or end all processes by the error that any of them met.
 
-        Whether to save is settled here too. What each process decided by its own loss, errors or clock would leave
-        some of them waiting for others for ever.
+        Whether to save is settled here too. What each process decided by its own errors or clock would leave some of
+        them waiting for others for ever.
         """
         due = time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes
-        error = batch if isinstance(batch, LipSoundError) else None
-        errors, wanted = self._sums(float(error is not None), float(due and self.fabric.is_global_zero))
-        self.due = wanted > 0
-        self._end_by(errors, error)
+        error = loaded if isinstance(loaded, LipSoundError) else None
         loss, parts = torch.tensor(0.0), dict[str, Tensor]()
         try:
-            loss, parts = self.task.loss(self.model, batch, self.step / self.batches.batches, generator)
+            if error is None:
+                batch = self.task.ready(loaded, self.fabric.device)
+                self.watch.count(self.task.seconds(batch))
+                loss, parts = self.task.loss(self.model, batch, self.step / self.updates, generator)
         except LipSoundError as raised:
             error = raised
-        errors, total = self._sums(float(error is not None), loss.item())
+        errors, wanted = self._sums(float(error is not None), float(due and self.fabric.is_global_zero))
+        self.due = self.due or wanted > 0
         self._end_by(errors, error)
-        self._check(total / self.fabric.world_size)
         return loss, parts
 
     def _sums(self, *values: float) -> list[float]:
-        """Add up numbers over all processes."""
-        if self.fabric.world_size == 1:
+        """Add up numbers over all processes, which is no work of a GPU."""
+        if self.control is None:
             return [float(value) for value in values]
-        own = torch.tensor(values, dtype=torch.float32, device=self.fabric.device)
-        return self.fabric.all_reduce(own, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        own = torch.tensor(values, dtype=torch.float64)
+        torch.distributed.all_reduce(own, group=self.control)
+        return own.tolist()
 
     def _end_by(self, errors: float, error: LipSoundError | None) -> None:
         if errors:
@@ -232,43 +311,100 @@ class _Trainer:
                     raise error
 
     def _learning_rate(self) -> float:
-        return learning_rate(self.settings, self.step, self.settings.epochs * self.batches.batches)
+        return learning_rate(self.settings, self.step, self.total) * 0.5**self.retries
 
-    def _check(self, loss: float) -> None:
-        """Stop a run that went wrong; every process does so at once, since all are told one loss."""
-        hint = "resume with a lower --lr; the last checkpoint is whole"
+    def _count(self, parts: Mapping[str, Tensor]) -> None:
+        for name, value in parts.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counted += 1
+
+    def _look(self) -> str:
+        """Wait for the device, log the mean losses since the last look, and see that they are sound."""
+        if not self.counted:
+            return ""
+        names = list(self.sums)
+        norm = torch.as_tensor(0.0 if self.norm is None else self.norm).to(self.fabric.device)
+        values = torch.stack([*(self.sums[name] for name in names), norm]).tolist()
+        means = self._sums(*(value / self.counted for value in values))
+        means = [mean / self.fabric.world_size for mean in means]
+        scalars = dict(zip([*names, "gradient norm"], means, strict=True))
+        updates = self.counted // self.settings.accumulate
+        self.sums, self.counted = {}, 0
+        if self.writer:
+            for name, value in (scalars | {"learning rate": self._learning_rate()}).items():
+                self.writer.add_scalar(f"train/{name}", value, self.step)
+        self._check(scalars["loss"], updates)
+        self.watch.look(updates)
+        epoch = min(self.step // self.updates + 1, self.settings.epochs)
+        shown = " ".join(f"{name} {scalars[name]:.3f}" for name in names)
+        return f"epoch {epoch}/{self.settings.epochs} {shown} {self.watch.short()}"
+
+    def _check(self, loss: float, updates: int) -> None:
+        """Take note of a run that went wrong; every process does so at once, since all are told one loss."""
         if not math.isfinite(loss):
-            self._stop(f"the loss became {loss} at step {self.step}", hint)
-        self.smoothed = loss if math.isinf(self.smoothed) else 0.98 * self.smoothed + 0.02 * loss
+            raise _DivergedError(f"the loss became {loss} at step {self.step}")
+        kept = 0.98**updates
+        self.smoothed = loss if math.isinf(self.smoothed) else kept * self.smoothed + (1 - kept) * loss
         self.lowest = min(self.lowest, self.smoothed)
         if self.smoothed > DIVERGED * self.lowest:
-            self._stop(f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}", hint)
+            raise _DivergedError(f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}")
 
-    def _stop(self, message: str, hint: str) -> None:
+    def _take_back(self, error: _DivergedError) -> None:
+        """Go back to the last checkpoint with half the learning rate, once.
+
+        Raises:
+            TrainingError: There is none, or it went wrong again.
+        """
         with as_one(self.fabric):
-            raise TrainingError(message, hint)
+            if self.retries or not any((self.run / "checkpoints").glob("step-*")):
+                hint = "resume with a lower --lr; the last checkpoint is whole"
+                raise TrainingError(error.message, hint if self.retries else "begin anew with a lower --lr")
+        if self.fabric.is_global_zero:
+            warn(f"{error.message}; going back to the last checkpoint with half the learning rate")
+        self.sums, self.counted = {}, 0
+        self.retries += 1
+        self.optimizer.zero_grad()
+        self.resume()
+        self.smoothed = self.lowest = math.inf
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        means, values = [], []
         current = self.task.model.state_dict()
         for name, mean in self.average.state_dict().items():
             if mean.is_floating_point():
-                mean.lerp_(current[name], 1 - decay)
+                means.append(mean)
+                values.append(current[name])
             else:
                 mean.copy_(current[name])
+        torch._foreach_lerp_(means, values, 1 - decay)
+
+    def _learn(self) -> bool:
+        with torch.no_grad():
+            return self.task.learn(self.average, self.step / self.total)
+
+    def _stopped(self) -> bool:
+        """See whether validations have not become better for so long that training ends."""
+        return 0 < self.settings.patience <= self.stale
 
     def _validate(self, epoch: int) -> None:
-        number = epoch // self.settings.validate_every
+        self._look()
+        number = self.step // (self.settings.validate_steps or self.settings.validate_every * self.updates)
         show = self.settings.show_every > 0 and number % self.settings.show_every == 0
-        with as_one(self.fabric):
+        with ExitStack() as stack:
+            stack.enter_context(as_one(self.fabric))
+            with torch.no_grad():
+                found = self.task.validate(self.average, show)
+            self.stale = 0 if found.score < self.best else self.stale + 1
             if self.fabric.is_global_zero:
-                with torch.no_grad(), self.fabric.autocast():
-                    found = self.task.validate(self.average, show)
                 self._log(found, epoch)
                 if found.score < self.best:
                     save_weights(self.run / "best" / WEIGHTS_NAME, self.average.state_dict())
-                    self.best = found.score
+            self.best = min(self.best, found.score)
+        if self._stopped():
+            self._say(f"no better for {self.stale} validations: training ends at step {self.step}")
 
     def _log(self, found: Validation, epoch: int) -> None:
         assert self.writer is not None
@@ -278,23 +414,29 @@ class _Trainer:
             self.writer.add_figure(name, figure, self.step)
         for name, wave in found.sounds.items():
             self.writer.add_audio(name, torch.from_numpy(wave)[None], self.step, found.sample_rate)
-        record = {"epoch": epoch, "step": self.step, "score": found.score, **found.scalars}
+        record = {"epoch": epoch, "step": self.step, "score": found.score, **found.scalars, **self.watch.facts()}
         with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        self._say(f"epoch {epoch}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.scalars.items()))
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in found.scalars.items())
+        self._say(f"epoch {epoch}: {scores}; {self.watch}")
 
     def _say(self, message: str) -> None:
         if self.fabric.is_global_zero:
             say(message)
 
+    def _state(self) -> TrainingState:
+        finite = {"smoothed": self.smoothed, "lowest": self.lowest}
+        more: dict[str, Any] = {name: value for name, value in finite.items() if math.isfinite(value)}
+        more |= {"retries": self.retries, "stale": self.stale, "task": self.task.state()}
+        weights, average = self.task.model.state_dict(), self.average.state_dict()
+        return TrainingState(self.step, self.best, weights, average, self._slots(), more)
+
     def _save(self) -> None:
+        self._look()
         self.due, self.saved_at = False, time.monotonic()
         with as_one(self.fabric):
             if self.fabric.is_global_zero:
-                model: dict[str, Tensor] = self.task.model.state_dict()
-                average = self.average.state_dict()
-                state = TrainingState(self.step, self.best, model, average, self.optimizer.state_dict()["state"])
-                save_state(self.run / "checkpoints", state)
+                save_state(self.run / "checkpoints", self._state())
 
 
 class _Told(Dataset[Any]):
@@ -312,7 +454,3 @@ class _Told(Dataset[Any]):
 
 def _collated(collate: Callable[[list[Any]], Any], examples: list[Any]) -> Any:
     return next((one for one in examples if isinstance(one, LipSoundError)), None) or collate(examples)
-
-
-def _line(epoch: int, epochs: int, scalars: dict[str, float]) -> str:
-    return f"epoch {epoch + 1}/{epochs} " + " ".join(f"{name} {value:.3f}" for name, value in scalars.items())

@@ -1,24 +1,29 @@
 """Video and sound -> a trained LipSound2 model: the task of pre-training and fine-tuning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
 from pystoi import stoi
 from torch import Tensor, nn
 
 from lipsound2 import plots
 from lipsound2.audio import griffin_lim
 from lipsound2.config import MelLossConfig, ModelConfig
-from lipsound2.data.dataset import Batch, ClipDataset, Example, Place, collate
+from lipsound2.data.augment import Batch, Stack, Stretch
+from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.model import LipSound2, Prediction
 from lipsound2.model.masks import length_mask
 from lipsound2.training.correlation import envelope_correlation
-from lipsound2.training.task import Validation
+from lipsound2.training.lags import find_lags
+from lipsound2.training.task import Task, Validation, gathered, shared
 
 
-class MelTask:
+class MelTask(Task[Batch]):
     """Predict the log-mel of a clip's own sound from its silent video.
 
     Args:
@@ -27,26 +32,48 @@ class MelTask:
         val: Validation clips, not augmented.
         settings: Loss and scheduled sampling.
         batch_size: Of the validation.
+        best: What the best checkpoint is chosen by: `error`, the squared error, or `estoi`.
     """
 
-    name = "mel"
+    model: LipSound2
+    train: ClipDataset
 
     def __init__(
-        self, model: LipSound2, train: ClipDataset, val: ClipDataset, settings: MelLossConfig, batch_size: int = 16
+        self,
+        model: LipSound2,
+        train: ClipDataset,
+        val: ClipDataset,
+        settings: MelLossConfig,
+        batch_size: int = 16,
+        best: str = "error",
     ) -> None:
         self.model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.train = train
         self.val = val
         self.settings = settings
         self.batch_size = batch_size
+        self.best = best
+        self.lag_due = settings.lag_from or inf
 
     def config(self) -> ModelConfig:
-        """Give the model's configuration."""
+        """Return the model's configuration."""
         return self.model.config
 
-    def collate(self, examples: Sequence[Example]) -> Batch:
+    def collate(self, examples: Sequence[Stretch]) -> Stack:
         """Pad and stack."""
-        return collate(examples)
+        return self.train.batch(examples)
+
+    def ready(self, batch: Stack, device: torch.device) -> Batch:
+        """Vary the clips and compute their mels on the device that trains."""
+        return self.train.vary(batch, device)
+
+    def lengths(self) -> list[int]:
+        """Return the video frames of each training example."""
+        return self.train.lengths
+
+    def seconds(self, batch: Batch) -> float:
+        """Return the seconds of video in a batch."""
+        return float(batch.video_lengths.sum()) / self.train.video.fps
 
     def loss(
         self, model: nn.Module, batch: Batch, epoch: float, generator: torch.Generator
@@ -56,73 +83,106 @@ class MelTask:
         rate = self.model.decoder.frames_per_step
         steps = -(-batch.mel.shape[-1] // rate)
         own = torch.rand(len(batch.keys), steps, generator=generator) < share
-        predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own.to(batch.mel.device))
-        before, after = (self._squared_error(mel, batch).mean() for mel in (predicted.before, predicted.after))
-        parts = {"before": before, "after": after}
+        predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own)
+        device = batch.mel.device
+        lengths = batch.mel_lengths.to(device, non_blocking=True)
+        before, after = (self._squared_error(mel, batch.mel, lengths) for mel in (predicted.before, predicted.after))
+        parts = {"before": before.mean(), "after": after.mean()}
         weight = self.settings.guided_weight * max(0.0, 1 - epoch / max(self.settings.guided_epochs, 1e-9))
         if weight > 0 and predicted.alignment is not None:
+            times = batch.video_lengths.to(device, non_blocking=True)
             parts["guided"] = weight * guided_attention(
-                predicted.alignment,
-                batch.mel_lengths / rate,
-                batch.video_lengths,
-                self.settings.guided_width,
+                predicted.alignment, lengths / rate, times, self.settings.guided_width
             )
         if self.settings.correlation_weight > 0:
-            true = batch.mel[..., : predicted.after.shape[-1]]
-            likeness = envelope_correlation(true, predicted.after, batch.mel_lengths, self.train.audio)
+            reference = batch.mel[..., : predicted.after.shape[-1]]
+            likeness = envelope_correlation(reference, predicted.after, lengths, self.train.audio)
             parts["correlation"] = self.settings.correlation_weight * (1 - likeness).mean()
         return torch.stack(list(parts.values())).sum(), parts
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
-        """Run free, as at inference; the score is the mean squared error after the postnet."""
-        rows: list[dict[str, float]] = []
+        """Run free, as at inference, each process its share of the clips.
+
+        The score is the mean squared error after the postnet, or minus ESTOI.
+        """
+        rows: dict[int, dict[str, float]] = {}
         figures, sounds = {}, {}
         device = next(model.parameters()).device
-        for start in range(0, len(self.val), self.batch_size):
-            places = [Place(0, i) for i in range(start, min(start + self.batch_size, len(self.val)))]
-            batch = collate([self.val[place] for place in places])
-            batch = Batch(batch.keys, *(tensor.to(device) for tensor in batch[1:]))
+        heard = show or self.best == "estoi"
+        for number in shared(-(-len(self.val) // self.batch_size)):
+            places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.val)))
+            batch = self.val.load([Place(0, place) for place in places], device)
             predicted: Prediction = model(batch.video, batch.video_lengths)
-            rows += self._rows(predicted, batch)
-            if show:
+            found = self._rows(predicted, batch)
+            if heard:
                 waves = griffin_lim(predicted.after.float(), self.val.audio).cpu().numpy()
-                for i, place in enumerate(places):
-                    rows[place.clip] |= self._intelligibility(waves[i], place.clip)
-                if start == 0:
-                    frames = int(predicted.lengths[0])
-                    mels = {"true": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
-                    figures["mel"] = plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})
-                    if predicted.alignment is not None:
-                        figures["alignment"] = plots.alignment(predicted.alignment[0].float().cpu().numpy())
-                    sounds["speech"] = waves[0]
-        scalars = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        return Validation(scalars["error"], scalars, figures, sounds, self.val.audio.sample_rate)
+                for row, wave, place in zip(found, waves, places, strict=True):
+                    row |= self._intelligibility(wave, place)
+                if show and number == 0:
+                    figures, sounds = self._shown(predicted, batch), {"speech": waves[0]}
+            rows |= dict(zip(places, found, strict=True))
+        every = gathered(rows)
+        scalars = {name: float(np.mean([row[name] for row in every])) for name in every[0]}
+        score = -scalars["ESTOI"] if self.best == "estoi" else scalars["error"]
+        return Validation(score, scalars, figures, sounds, self.val.audio.sample_rate)
+
+    def learn(self, average: nn.Module, done: float) -> bool:
+        """Measure how late the sound of each training clip is, when that is due."""
+        if done < self.lag_due:
+            return False
+        self.train.lags |= find_lags(average, self.train, self.settings.lag_frames, self.batch_size)
+        self.lag_due = done + self.settings.lag_every
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return the lags, and when they are measured next."""
+        return {"lags": self.train.lags, "lag_due": self.lag_due} if self.train.lags else {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self.train.lags = dict(state.get("lags", {}))
+        self.lag_due = state.get("lag_due", self.lag_due)
+
+    def _shown(self, predicted: Prediction, batch: Batch) -> dict[str, Figure]:
+        frames = int(predicted.lengths[0])
+        mels = {"reference": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
+        figures = {"mel": plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})}
+        if predicted.alignment is not None:
+            figures["alignment"] = plots.alignment(predicted.alignment[0].float().cpu().numpy())
+        return figures
 
     def _rows(self, predicted: Prediction, batch: Batch) -> list[dict[str, float]]:
-        error = self._squared_error(predicted.after, batch)
-        before = self._squared_error(predicted.before, batch)
-        rows = [{"error": error[i].item(), "error before": before[i].item()} for i in range(len(batch.keys))]
+        lengths = batch.mel_lengths.to(batch.mel.device)
+        error = self._squared_error(predicted.after, batch.mel, lengths).tolist()
+        before = self._squared_error(predicted.before, batch.mel, lengths).tolist()
+        rows = [{"error": error[i], "error before": before[i]} for i in range(len(batch.keys))]
         if predicted.alignment is not None:
             rate = self.model.decoder.frames_per_step
+            alignment = predicted.alignment.cpu()
             for i, row in enumerate(rows):
                 steps, times = -(-int(batch.mel_lengths[i]) // rate), int(batch.video_lengths[i])
-                row["off diagonal"] = off_diagonal(predicted.alignment[i, :steps, :times])
+                row["off diagonal"] = off_diagonal(alignment[i, :steps, :times])
         return rows
 
-    def _intelligibility(self, wave: np.ndarray, index: int) -> dict[str, float]:
-        true = self.val.wave(index).numpy()
-        length = min(len(true), len(wave))
+    def _intelligibility(self, wave: np.ndarray, place: int) -> dict[str, float]:
+        reference = self.val[Place(0, place)].wave.cpu().numpy()
+        length = min(len(reference), len(wave))
         rate = self.val.audio.sample_rate
         return {
-            "STOI": float(stoi(true[:length], wave[:length], rate)),
-            "ESTOI": float(stoi(true[:length], wave[:length], rate, extended=True)),
+            "STOI": float(stoi(reference[:length], wave[:length], rate)),
+            "ESTOI": float(stoi(reference[:length], wave[:length], rate, extended=True)),
         }
 
-    def _squared_error(self, mel: Float[Tensor, "batch mels frames"], batch: Batch) -> Float[Tensor, " batch"]:
-        """Give each clip's mean squared error in units of the training data's variance."""
-        mask = length_mask(batch.mel_lengths, mel.shape[-1])[:, None]
-        squared = ((mel - batch.mel[..., : mel.shape[-1]]) / self.model.mel_std).square() * mask
-        return squared.sum(dim=(1, 2)) / (batch.mel_lengths * mel.shape[1])
+    def _squared_error(
+        self,
+        mel: Float[Tensor, "batch mels frames"],
+        reference: Float[Tensor, "batch mels more_frames"],
+        lengths: Int[Tensor, " batch"],
+    ) -> Float[Tensor, " batch"]:
+        """Return each clip's mean squared error in units of the training data's variance."""
+        mask = length_mask(lengths, mel.shape[-1])[:, None]
+        squared = ((mel - reference[..., : mel.shape[-1]]) / self.model.mel_std).square() * mask
+        return squared.sum(dim=(1, 2)) / (lengths * mel.shape[1])
 
     def _sampling_share(self, epoch: float) -> float:
         start, end = self.settings.sampling_from, self.settings.sampling_to

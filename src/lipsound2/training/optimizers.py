@@ -18,14 +18,24 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) -> torch.optim.Optimizer:
-    """Make the optimiser that the settings name."""
+    """Make the optimiser that the settings name; biases and factors of normalisation are not decayed."""
+    every = list(parameters)
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for parameter in every if parameter.ndim > 1]},
+        {"params": [parameter for parameter in every if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
     match settings.optimizer:
         case "adamw":
             return torch.optim.AdamW(
-                parameters, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
+                groups,
+                settings.learning_rate,
+                settings.betas,
+                weight_decay=settings.weight_decay,
+                fused=every[0].is_cuda,
             )
         case "novograd":
-            return NovoGrad(parameters, settings.learning_rate, settings.betas, settings.weight_decay)
+            return NovoGrad(groups, settings.learning_rate, settings.betas, settings.weight_decay)
         case other:
             raise ConfigError(f"unknown optimizer {other!r}", "known: adamw, novograd")
 
@@ -52,7 +62,7 @@ class NovoGrad(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         lr: float,
         betas: tuple[float, float] = (0.95, 0.98),
         weight_decay: float = 0.0,

@@ -13,7 +13,7 @@ from lipsound2.recognizer.features import Features, features, log_power, normali
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.text.alphabet import error_rates
 from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, collate
-from lipsound2.training.task import Validation
+from lipsound2.training.task import Task, Validation
 
 
 class Read(NamedTuple):
@@ -24,7 +24,7 @@ class Read(NamedTuple):
     loss: float
 
 
-class JasperTask:
+class JasperTask(Task[SpeechBatch]):
     """Read what is said by CTC.
 
     Args:
@@ -36,7 +36,7 @@ class JasperTask:
         batch_size: Of the validation.
     """
 
-    name = "jasper"
+    model: Jasper
 
     def __init__(
         self,

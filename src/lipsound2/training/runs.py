@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
+from typing import Literal
 
 import lightning_fabric
 import torch
@@ -14,12 +15,16 @@ from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainCon
 from lipsound2.data.dataset import ClipDataset
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
+from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.packs import find_pack
 from lipsound2.runtime.devices import count_devices, find_device
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import beginning, begun_with
 from lipsound2.training.loop import fit
 from lipsound2.training.mel import MelTask, mel_statistics
+
+SHAPES = 15
+"""On a GPU, batches are padded to a multiple of so many video frames, so that few graphs are recorded."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,12 @@ class Recipe:
             training clips as on others.
         speakers: Whose clips are used; empty takes all.
         clips: Training clips used, spread evenly; 0 takes all.
-        on_device: Keep decoded clips, and vary them, on the device that trains, in the place of processes that load
-            data.
+        seconds: Longest stretch of a clip that is one training example; 0 takes clips whole.
+        best: What the best checkpoint is chosen by: `error`, the squared error of the mel, or `estoi`.
+        val_clips: Validation clips used, spread evenly; 0 takes all.
+        recompute: Compute the encoder's blocks again for their gradient, which takes less memory and more time.
+        graphs: Record the decoder's loop as CUDA graphs where there is a GPU.
+        on_device: Keep decoded clips on the device that trains, in the place of processes that load data.
     """
 
     model: ModelConfig = field(default_factory=small)
@@ -48,12 +57,17 @@ class Recipe:
     dropout: float = 1.0
     speakers: tuple[str, ...] = ()
     clips: int = 0
+    seconds: float = 0.0
+    best: Literal["error", "estoi"] = "error"
+    val_clips: int = 200
+    recompute: bool = False
+    graphs: bool = True
     on_device: bool = False
 
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
-        in_range(self, 0, inf, "dropout", "clips")
+        in_range(self, 0, inf, "dropout", "clips", "seconds", "val_clips")
 
 
 def pretrain_recipe(preset: str = "small") -> Recipe:
@@ -149,12 +163,13 @@ def _train(
         start = starting()
         recipe = replace(recipe, model=_looking_at(start.config if start else recipe.model, recipe.window))
         train = _dataset(prepared, "train", recipe)
-        val = _dataset(prepared, "val", replace(recipe, clips=0))
+        val = _dataset(prepared, "val", replace(recipe, clips=recipe.val_clips, seconds=0.0))
         begun = begun_with(train.entries, val.entries, start, fabric)
     with beginning(run, recipe, begun, fabric):
         with as_one(fabric):
             model = _model(recipe, start, train, val, fabric)
-        return fit(MelTask(model.train(), train, val, recipe.loss, recipe.train.batch_size), recipe.train, run, fabric)
+        task = MelTask(model.train(), train, val, recipe.loss, recipe.train.batch_size, recipe.best)
+        return fit(task, recipe.train, run, fabric)
 
 
 def _looking_at(config: ModelConfig, window: tuple[int, int, int] | None) -> ModelConfig:
@@ -170,7 +185,13 @@ def _model(
     if recipe.on_device or recipe.train.workers:
         train.fill_cache()
     torch.manual_seed(recipe.train.seed)
+    if fabric.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        train.multiple = val.multiple = SHAPES
     model = start or LipSound2(recipe.model)
+    model.encoder.recompute = recipe.recompute
+    if isinstance(model.decoder, AttentionDecoder):
+        model.decoder.graphs = recipe.graphs
     model.config = recipe.model
     scale_dropout(model, recipe.dropout)
     if start is None:
@@ -189,4 +210,5 @@ def _dataset(prepared: Path, split: str, recipe: Recipe) -> ClipDataset:
         limit=recipe.clips,
         cache_gb=recipe.train.cache_gb,
         speakers=recipe.speakers,
+        seconds=recipe.seconds,
     )

@@ -12,14 +12,14 @@ from lipsound2 import plots
 from lipsound2.audio import log_mel
 from lipsound2.data.dataset import Place
 from lipsound2.training.segments import STEP, Segment, SegmentDataset, collate
-from lipsound2.training.task import Validation
+from lipsound2.training.task import Task, Validation
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig
 from lipsound2.vocoder.spectral import spectral_distance
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.vocoder.waveglow import Flowed, WaveGlow, surprise
 
 
-class VocoderTask:
+class VocoderTask(Task[Segment]):
     """Learn to turn sound into noise and, if asked for, noise into sound.
 
     Args:
@@ -30,7 +30,7 @@ class VocoderTask:
         heard: Validation clips that are made sound of at each validation.
     """
 
-    name = "waveglow"
+    model: WaveGlow
 
     def __init__(
         self,

@@ -1,0 +1,64 @@
+"""A model and its training clips -> how late the sound of each clip is.
+
+Picture and sound of recordings are out of step by up to some hundredths of a second, differently from clip to clip. A
+model cannot know by how much, and what it learns of all of them is blurred in time. But once it has learned the mean,
+what it predicts for a clip of its own training data shows where the sound of this one belongs.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lipsound2.data.augment import Batch
+from lipsound2.data.dataset import ClipDataset, Place
+from lipsound2.model import Prediction
+from lipsound2.model.masks import length_mask
+from lipsound2.training.task import gathered, shared
+
+
+@torch.no_grad()
+def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 16) -> dict[str, int]:
+    """Measure by how many mel frames the sound of each clip comes later than a model expects it.
+
+    The mean over all clips is taken out, so that a model as a whole drifts nowhere. Clips of which only stretches are
+    taken are judged by their first. All processes of a run share the work and find the same.
+
+    Args:
+        model: A LipSound2 in evaluation mode.
+        data: Its training clips; they are looked at as they are, not varied.
+        most: Longest lag in mel frames.
+        batch_size: Clips at once.
+
+    Returns:
+        Lags in mel frames by the clips' keys.
+    """
+    plain = data.plain()
+    first = {clip: place for place, (clip, part) in enumerate(plain.places) if part == 0}
+    places = [Place(0, first[clip]) for clip in range(len(plain.entries))]
+    device = next(model.parameters()).device
+    found: dict[int, tuple[str, int]] = {}
+    for number in shared(-(-len(places) // batch_size)):
+        start = number * batch_size
+        batch = plain.load(places[start : start + batch_size], device)
+        predicted: Prediction = model(batch.video, batch.video_lengths)
+        late = lateness(predicted, batch, most).tolist()
+        found |= {start + i: pair for i, pair in enumerate(zip(batch.keys, late, strict=True))}
+    lags = dict(gathered(found))
+    mean = round(sum(lags.values()) / len(lags))
+    return {key: lag - mean for key, lag in lags.items()}
+
+
+def lateness(predicted: Prediction, batch: Batch, most: int) -> Int[Tensor, " batch"]:
+    """Find the shift of each reference mel by which it fits the prediction best, in mel frames; late is positive."""
+    device = batch.mel.device
+    frames = predicted.after.shape[-1]
+    inside = length_mask(batch.mel_lengths.to(device), frames).clone()
+    inside[:, :most] = False
+    for i, length in enumerate(batch.mel_lengths.tolist()):
+        inside[i, max(0, length - most) :] = False
+    errors = []
+    for lag in range(-most, most + 1):
+        shifted = torch.roll(batch.mel[..., :frames], -lag, 2)
+        squared: Float[Tensor, "batch frames"] = (predicted.after - shifted).square().mean(dim=1)
+        errors.append((squared * inside).sum(dim=1))
+    return torch.stack(errors).argmin(dim=0) - most
