@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from lipsound2.config import CONFIG_NAME, ModelConfig, read_config, to_json
+from lipsound2.config import ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
 from lipsound2.model import LipSound2
 from lipsound2.packs.familiarity import Familiarity
@@ -31,7 +31,7 @@ from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
 from lipsound2.runtime.plaintext import read_text
-from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_folder, load_weights, save_weights
 
 INFO_NAME = "pack.json"
 SUMS_NAME = "SHA256SUMS"
@@ -229,8 +229,7 @@ def write_sums(folder: Path) -> None:
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> LipSound2:
     """Rebuild a model from `config.json` and `model.safetensors`, in evaluation mode."""
-    config, weights = read_config(folder / CONFIG_NAME, ModelConfig), folder / WEIGHTS_NAME
-    return rebuild(lambda: LipSound2(config), load_weights(weights), weights).to(device)
+    return load_folder(folder, ModelConfig, LipSound2, device)
 
 
 def _pack(folder: Path) -> Pack:
