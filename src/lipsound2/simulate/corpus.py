@@ -111,11 +111,12 @@ class _Maker:
         self.output = output
 
     def __call__(self, plan: Plan) -> None:
-        """Make a clip; its JSON file is written last, as the sign that it is whole."""
-        _write(self.output / plan.name, plan, self.studio.shoot(plan))
+        make_clip(self.studio, plan, self.output)
 
 
-def _write(base: Path, plan: Plan, shot: Shot) -> None:
+def make_clip(studio: Studio, plan: Plan, output: Path) -> None:
+    """Make one clip; its JSON file is written last, as the sign that it is whole."""
+    base, shot = output / plan.name, studio.shoot(plan)
     write_film(base.with_suffix(".mp4"), shot.pictures, FPS, shot.utterance.wave, SAMPLE_RATE, shot.take.lens.crf)
     write_text(base.with_suffix(".txt"), plan.sentence.transcript + "\n")
     write_text(base.with_suffix(".json"), json.dumps(_description(plan, shot), ensure_ascii=False, indent=1) + "\n")
