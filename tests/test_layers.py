@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import lipsound2
 
 ROOT = Path(lipsound2.__file__).parent
@@ -146,3 +148,34 @@ def test_no_module_only_forwards_names():
     assert not only_forwards('"""A module."""\nimport torch\n\nSIZE = 3\n')
     found = [name for name, path in modules().items() if path.stem != "__init__" and only_forwards(path.read_text())]
     assert found == []
+
+
+def names(tree: ast.Module) -> set[str]:
+    """List what a module defines or imports at its top, also in branches."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.ClassDef():
+                found.add(node.name)
+            case ast.Import() | ast.ImportFrom():
+                found |= {(alias.asname or alias.name) for alias in node.names}
+            case ast.Name(ctx=ast.Store()):
+                found.add(node.id)
+    return found
+
+
+def test_scripts_import_what_there_is():
+    if not (top := ROOT.parents[1] / "recipes").is_dir():
+        pytest.skip("not a checkout")
+    known = modules()
+    defined = {name: names(ast.parse(path.read_text())) for name, path in known.items()}
+    missing = []
+    for script in [path for part in ("recipes", "benchmarks", "examples") for path in (top.parent / part).glob("*.py")]:
+        for node in ast.walk(ast.parse(script.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lipsound2":
+                module = node.module.removeprefix("lipsound2").removeprefix(".")
+                wanted = {f"{module}.{alias.name}".removeprefix("."): alias.name for alias in node.names}
+                for whole, name in wanted.items():
+                    if whole not in known and name not in defined.get(module, ()):
+                        missing.append(f"{script.name}: {node.module}.{name}")
+    assert missing == []
