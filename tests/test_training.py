@@ -213,7 +213,7 @@ def test_a_run_is_bound_to_its_data_its_start_and_its_processes(prepared, tmp_pa
 
 def test_a_loss_that_is_not_finite_stops_with_advice(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(MelTask, "loss", lambda *_: (torch.tensor(torch.nan, requires_grad=True), {}))
-    with pytest.raises(TrainingError, match="became nan at step 0") as caught:
+    with pytest.raises(TrainingError, match="became nan at step") as caught:
         pretrain(prepared, tmp_path, recipe(), cpu())
     assert "--lr" in caught.value.hint
 

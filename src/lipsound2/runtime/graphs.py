@@ -75,7 +75,9 @@ class Recorded:
             return self.function(*inputs)
         shape = self._shapes[key]
         if shape is None:
-            with torch.inference_mode(False):  # or buffers made in inference could not be written to elsewhere
+            # Buffers made in inference mode could not be written to elsewhere; recording draws no random numbers.
+            devices = [inputs[0].device] if inputs[0].is_cuda else []
+            with torch.inference_mode(False), torch.random.fork_rng(devices):
                 shape = self._shapes[key] = _Shape(self.function, inputs, self.parameters(), self.record)
         return _Replay.apply(shape, *inputs, *shape.parameters)
 

@@ -64,7 +64,7 @@ def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fab
     Raises:
         TrainingError: The loss is not finite or diverges, again after it was taken back once; or a process was lost.
     """
-    trainer = _Trainer(task, settings, run, fabric)
+    trainer = Trainer(task, settings, run, fabric)
     try:
         trainer.resume()
         with trainer.together():
@@ -74,11 +74,15 @@ def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fab
     return trainer.best
 
 
-class _Trainer:
-    def __init__(self, task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fabric.Fabric) -> None:
+class Trainer:
+    """A training at one of its steps; `fit` says what the arguments are. Without a folder nothing is kept."""
+
+    def __init__(
+        self, task: Task[Any], settings: TrainConfig, run: Path | None, fabric: lightning_fabric.Fabric
+    ) -> None:
         self.task = task
         self.settings = settings
-        self.run = run
+        self.run = run or Path()
         self.fabric = fabric
         task.model.to(fabric.device)
         self.parameters = list(task.model.parameters())
@@ -108,9 +112,10 @@ class _Trainer:
         self.due = False
         self.watch = Stopwatch()
         self.control = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
-        self.writer = SummaryWriter(run / "logs") if fabric.is_global_zero else None
+        self.writer = SummaryWriter(run / "logs") if run and fabric.is_global_zero else None
 
     def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
         with as_one(self.fabric):
             state = load_state(self.run / "checkpoints")
         with as_one(self.fabric):
@@ -192,6 +197,7 @@ class _Trainer:
                 )
 
     def train(self) -> None:
+        """Train to the end."""
         if self.step >= self.total:
             done = f"all {self.settings.epochs}" if self.step == self.total else self.step // self.updates
             self._say(f"already finished: {done} epochs are done; raise --epochs or choose another -o")
@@ -207,6 +213,7 @@ class _Trainer:
                     progress.update(bar, completed=self.step)
 
     def close(self) -> None:
+        """Finish the logs."""
         if self.writer:
             self.writer.close()
 
@@ -216,7 +223,7 @@ class _Trainer:
         line = ""
         self.watch.start()
         while self.step < self.total:
-            self._update([self._next(batches) for _ in range(self.settings.accumulate)])
+            self.update([self._next(batches) for _ in range(self.settings.accumulate)])
             if self.step % self.settings.log_every == 0 or self.step == self.total:
                 line = self._look()
             yield line
@@ -251,8 +258,8 @@ class _Trainer:
         with self.watch.waiting():
             return next(batches)
 
-    def _update(self, loaded: list[Any]) -> None:
-        """Make one update of the weights of one or several batches."""
+    def update(self, loaded: list[Any]) -> None:
+        """Make one update of the weights from one or several batches."""
         seed = int(
             np.random.SeedSequence([self.settings.seed, self.step, self.fabric.global_rank]).generate_state(1)[0]
         )
@@ -268,6 +275,10 @@ class _Trainer:
                 loss, parts = self._loss(batch, generator)
                 self.fabric.backward(loss / len(loaded))
             self._count(parts | {"loss": loss})
+        self.apply()
+
+    def apply(self) -> None:
+        """Change the weights, and their EMA, by the gradients that are there."""
         self.norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
         )
