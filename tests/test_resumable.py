@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lipsound2.errors import DataError, FaceError, LipSoundError, StorageError
+from lipsound2.runtime import atomic
 from lipsound2.runtime.claims import claim
 from lipsound2.runtime.executors import AHEAD, Executor, InProcess, Outcome, Processes, choose
 from lipsound2.runtime.plans import changes, write_plan
@@ -111,6 +112,15 @@ def test_what_was_stopped_goes_on_and_nothing_is_made_twice(tmp_path):
     assert resumable_map(job, InProcess()) == (3, 3, [])
     assert job.landings == list(range(6))
     assert index(tmp_path) == [0, 1, 4, 9, 16, 25]
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path, monkeypatch):
+    lost = tmp_path / "below" / f".name.{atomic._host()}.1234{atomic.PART_SUFFIX}"
+    lost.parent.mkdir()
+    lost.touch()
+    monkeypatch.setattr(atomic, "_lives", lambda process: process != 1234)
+    resumable_map(Squares(tmp_path), InProcess())
+    assert list(lost.parent.iterdir()) == []
 
 
 def test_two_at_once_do_not_work_in_one_folder(tmp_path):

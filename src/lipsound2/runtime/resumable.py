@@ -104,7 +104,7 @@ def resumable_map(
     """
     with claim(job.output, job.title, wait):
         job.begin()
-        sweep(job.output)
+        sweep(job.output, below=True)
         items = job.items()
         if job.complete():
             report = Report(0, len(items), [])
