@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from socket import socket
 
 import lightning_fabric
 import pytest
@@ -17,12 +18,16 @@ from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
 from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.data.shards import INDEX_NAME, read_index, to_lines
 from lipsound2.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
+from lipsound2.model import Prediction
+from lipsound2.model.norm import BatchNorm
 from lipsound2.packs import find_pack
 from lipsound2.runtime.claims import claim
 from lipsound2.training import loop
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
+from lipsound2.training.lags import lateness
 from lipsound2.training.mel import MelTask, guided_attention, mel_statistics, off_diagonal
 from lipsound2.training.runs import Recipe, finetune, make_fabric, pretrain, read_recipe, scale_dropout
+from lipsound2.training.task import Validation
 
 FAST = TrainConfig(epochs=2, batch_size=2, warmup=2, show_every=1)
 
@@ -33,6 +38,16 @@ def recipe(**train) -> Recipe:
 
 def cpu() -> lightning_fabric.Fabric:
     return make_fabric("cpu", 1, "32-true")
+
+
+def still(settings: Recipe) -> Recipe:
+    """A recipe without dropout and augmentation, whose steps depend on the clips of a batch alone."""
+    encoder = replace(settings.model.encoder, dropout=0.0, lstm_dropout=0.0)
+    decoder = replace(settings.model.decoder, dropout=0.0, prenet_dropout=0.0)
+    postnet = replace(settings.model.postnet, dropout=0.0)
+    model = replace(settings.model, encoder=encoder, decoder=decoder, postnet=postnet)
+    taught = MelLossConfig(sampling_share=0.0, guided_weight=0.0)
+    return replace(settings, model=model, augment=AugmentConfig(*[0.0] * 10), loss=taught)
 
 
 def test_a_run_leaves_all_that_it_says(prepared, tmp_path):
@@ -231,6 +246,69 @@ def test_a_loss_that_grows_without_end_stops(prepared, tmp_path, monkeypatch):
         pretrain(prepared, tmp_path, recipe(epochs=40), cpu())
 
 
+def test_a_loss_that_diverges_once_is_taken_back_with_half_the_rate(prepared, tmp_path, monkeypatch, capsys):
+    inner, calls = MelTask.loss, []
+
+    def broken_once(self, *args):
+        loss, parts = inner(self, *args)
+        calls.append(1)
+        return (loss * torch.nan if len(calls) == 6 else loss), parts
+
+    monkeypatch.setattr(MelTask, "loss", broken_once)
+    pretrain(prepared, tmp_path, recipe(epochs=4, batch_size=1, log_every=1), cpu())
+    assert "half the learning rate" in " ".join(capsys.readouterr().err.split())
+    (newest,) = sorted((tmp_path / "checkpoints").iterdir())[-1:]
+    assert json.loads((newest / "training.json").read_text())["more"]["retries"] == 1
+    assert all(torch.isfinite(weights).all() for weights in load_file(newest / "model.safetensors").values())
+
+
+def test_gradients_of_two_batches_are_those_of_one_twice_as_large(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(BatchNorm, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
+    found = []
+    for size, accumulate in ((4, 1), (2, 2)):
+        settings = still(recipe(epochs=1, batch_size=size, accumulate=accumulate))
+        pretrain(prepared, tmp_path / str(size), settings, cpu())
+        found.append(load_file(tmp_path / str(size) / "best" / "model.safetensors"))
+    for name, weights in found[0].items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(found[1][name], weights, atol=1e-4, rtol=1e-3)
+
+
+def test_training_ends_when_validations_become_no_better(prepared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(MelTask, "validate", lambda *_: Validation(1.0, {"error": 1.0}))
+    pretrain(prepared, tmp_path, recipe(epochs=9, patience=2), cpu())
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    assert "no better for 2 validations" in " ".join(capsys.readouterr().err.split())
+
+
+def test_validation_by_updates_and_by_estoi(prepared, tmp_path):
+    wanted = replace(recipe(epochs=2, batch_size=1, validate_steps=2), best="estoi", val_clips=1)
+    pretrain(prepared, tmp_path, wanted, cpu())
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows][:2] == [2, 4]
+    assert all(row["score"] == -row["ESTOI"] for row in rows)
+    assert all(row["updates a second"] > 0 and row["times real time"] > 0 for row in rows)
+    assert all(0 <= row["waiting for data"] <= 1 for row in rows)
+
+
+def test_lags_are_found_and_survive_a_resumed_run(prepared, tmp_path):
+    data = ClipDataset(prepared, "train", tiny().audio, tiny().video)
+    batch = data.load([Place(0, 0), Place(0, 1)])
+    late = batch._replace(mel=torch.stack([torch.roll(batch.mel[0], 3, 1), torch.roll(batch.mel[1], -2, 1)]))
+    prediction = Prediction(batch.mel, batch.mel, batch.mel_lengths, None)
+    assert lateness(prediction, late, 5).tolist() == [3, -2]
+    settings = replace(recipe(epochs=2), loss=MelLossConfig(lag_from=0.4, sampling_to=0.0))
+    pretrain(prepared, tmp_path, settings, cpu())
+    (newest,) = sorted((tmp_path / "checkpoints").iterdir())[-1:]
+    kept = json.loads((newest / "training.json").read_text())["more"]["task"]
+    assert set(kept["lags"]) == {entry.key for entry in data.entries}
+    assert max(abs(lag) for lag in kept["lags"].values()) <= 10
+    task = MelTask(make(tiny()), data, data, settings.loss)
+    task.restore(kept)
+    assert data.lags == kept["lags"]
+    assert task.state() == kept
+
+
 def state(step: int) -> TrainingState:
     weights = {"a": torch.full((2, 3), float(step)), "n": torch.tensor(step)}
     optimizer = {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2, 3)}}
@@ -373,6 +451,76 @@ def test_two_processes_train_together(prepared, tmp_path):
     (line,) = call(2, 10.0).splitlines()
     assert line.startswith("refused: 0 ")
     assert "train.batch_size 1, not 2" in line
+
+
+def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_training import recipe, still\n"
+        "from lipsound2.training.runs import make_fabric, pretrain\n"
+        "if __name__ == '__main__':\n"
+        "    wanted = still(recipe(epochs=2, batch_size=1, log_every=1))\n"
+        "    pretrain(Path(sys.argv[1]), Path(sys.argv[2]), wanted, make_fabric('cpu', 1, '32-true'))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    subprocess.run([*command, str(prepared), str(tmp_path / "two")], check=True, capture_output=True, timeout=300)
+    pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2, log_every=1)), cpu())
+    one, two = (
+        [json.loads(line)["error"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert two == pytest.approx(one, rel=1e-3)
+    first, second = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("one", "two"))
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, atol=1e-4, rtol=1e-2)
+
+
+def test_a_process_that_is_killed_ends_the_others_with_one_line(prepared, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, sys; from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_training import recipe\n"
+        "from lipsound2.errors import LipSoundError\n"
+        "from lipsound2.training.mel import MelTask\n"
+        "from lipsound2.training.runs import make_fabric, pretrain\n"
+        "inner, calls = MelTask.loss, []\n"
+        "def loss(self, *args):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 3 and os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\n"
+        "    return inner(self, *args)\n"
+        "MelTask.loss = loss\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        pretrain(Path(sys.argv[1]), Path(sys.argv[2]), recipe(epochs=9, batch_size=1),"
+        " make_fabric('cpu', 1, '32-true'))\n"
+        "    except LipSoundError as error:\n"
+        "        print('ended:', error, flush=True)\n"
+    )
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    common |= {"MASTER_PORT": str(port)}
+    command = [sys.executable, str(script), str(prepared), str(tmp_path / "run")]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=common | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE if rank == "0" else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    processes[1].wait(300)
+    said, _ = processes[0].communicate(timeout=60)
+    assert said.startswith("ended: another process of the run was lost at step 2")
+    state = load_state(tmp_path / "run" / "checkpoints")
+    assert state is not None
+    assert state.step == 2
 
 
 def test_the_loop_names_no_model():

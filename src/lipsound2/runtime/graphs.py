@@ -4,6 +4,7 @@ A loop of a hundred small steps is bound by the time that it takes to launch the
 them at once. On other devices, and for shapes that come once only, the function is called as it is.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -106,7 +107,9 @@ class _Shape:
         stream = torch.cuda.Stream() if cuda else None
         if stream:
             stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        # Gradients go to buffers here, not to the parameters, whose own stream is of no account.
+        with warnings.catch_warnings(), torch.cuda.stream(stream):
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
             for _ in range(WARMING if cuda else 1):
                 self._forward()
                 if self.teaches:

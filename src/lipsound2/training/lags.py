@@ -20,7 +20,7 @@ from lipsound2.training.task import gathered, shared
 def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 16) -> dict[str, int]:
     """Measure by how many mel frames the sound of each clip comes later than a model expects it.
 
-    The mean over all clips is taken out, so that a model as a whole drifts nowhere. Clips of which only stretches are
+    The mean of each speaker is taken out, so that nobody's speech drifts as a whole. Clips of which only stretches are
     taken are judged by their first. All processes of a run share the work and find the same.
 
     Args:
@@ -44,8 +44,11 @@ def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 
         late = lateness(predicted, batch, most).tolist()
         found |= {start + i: pair for i, pair in enumerate(zip(batch.keys, late, strict=True))}
     lags = dict(gathered(found))
-    mean = round(sum(lags.values()) / len(lags))
-    return {key: lag - mean for key, lag in lags.items()}
+    of_speaker: dict[object, list[int]] = {}
+    for entry in plain.entries:
+        of_speaker.setdefault(entry.meta["speaker"], []).append(lags[entry.key])
+    means = {speaker: round(sum(own) / len(own)) for speaker, own in of_speaker.items()}
+    return {entry.key: lags[entry.key] - means[entry.meta["speaker"]] for entry in plain.entries}
 
 
 def lateness(predicted: Prediction, batch: Batch, most: int) -> Int[Tensor, " batch"]:
