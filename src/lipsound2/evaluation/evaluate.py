@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,6 @@ from lipsound2.runtime.devices import find_device
 from lipsound2.runtime.executors import Worker, choose
 from lipsound2.runtime.plans import changes, write_plan
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
-from lipsound2.runtime.weights import WEIGHTS_NAME
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
@@ -169,7 +167,7 @@ def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
 def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
     source = job.settings.source
     return {
-        "pack": {"name": found.info.name, "version": found.info.version, "model_sha256": _digest(found)},
+        "pack": {"name": found.info.name, "version": found.info.version, "model_sha256": found.model_digest},
         "vocoder": next(iter(job.vocoders)),
         "recognizers": list(job.judges),
         "data": source.data.resolve().name,
@@ -180,13 +178,13 @@ def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
     }
 
 
-def _digest(found: Pack) -> str:
-    return sha256((found.model_folder / WEIGHTS_NAME).read_bytes()).hexdigest()
-
-
 def _fingerprint(job: Job, found: Pack, items: list[Item]) -> dict[str, Any]:
     """Return all that the report is made of, so that a run is only resumed as what it was."""
-    plan = asdict(job.settings) | {"source": str(job.settings.source), "model": _digest(found), "judges": job.judges}
+    plan = asdict(job.settings) | {
+        "source": str(job.settings.source),
+        "model": found.model_digest,
+        "judges": job.judges,
+    }
     return plan | {"rows": [asdict(row) for row in job.rows], "mean": job.mean.tobytes().hex(), "items": items}
 
 

@@ -95,6 +95,11 @@ class Pack:
         """Bytes of all files."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the model's weights."""
+        return _digest(self.model_folder / WEIGHTS_NAME)
+
     def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
         """Rebuild the model from its configuration, in evaluation mode."""
         return load_model(self.model_folder, device)

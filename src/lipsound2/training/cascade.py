@@ -32,7 +32,6 @@ from lipsound2.runtime.names import file_name
 from lipsound2.runtime.plans import changes, write_plan
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, resumable_map
 from lipsound2.runtime.terminal import warn
-from lipsound2.runtime.weights import WEIGHTS_NAME
 from lipsound2.training.speech import speech_entries
 
 PLAN_NAME = "generated.json"
@@ -175,7 +174,7 @@ def _check_plan(output: Path, entries: list[Entry], pack: Path | str, vocoder: s
     plan = {
         "clips": len(entries),
         "clips_sha256": sha256(listing.encode()).hexdigest(),
-        "model_sha256": sha256((found.model_folder / WEIGHTS_NAME).read_bytes()).hexdigest(),
+        "model_sha256": found.model_digest,
         "vocoder": vocoder or found.info.vocoder,
     }
     others = changes(output / PLAN_NAME, plan)
