@@ -23,7 +23,7 @@ from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainCon
 from lipsound2.data.augment import Change, Stack, Stretch, draw_jitter, seen_box, stack, vary
 from lipsound2.model import LipSound2
 from lipsound2.training.loop import Trainer
-from lipsound2.training.mel import MelTask
+from lipsound2.training.tasks.lip2mel import MelTask
 
 SECONDS = 3.0
 COLUMNS = ("data", "encoder", "decoder", "postnet", "backward", "optimiser", "sum", "step")

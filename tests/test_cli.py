@@ -247,6 +247,13 @@ WRONG = {
     "finetune p --from q --clips 0": "--clips",
     "vocoder train p --seed -1": "--seed",
     "pretrain p --recipe recipe.json": "recipe.json: epochs must be at least 1, got 0",
+    "pretrain p --set epochs=3": "there is no setting epochs | did you mean train.epochs?",
+    "vocoder train p --set train.epoch=3": "there is no setting train.epoch | did you mean train.epochs?",
+    "finetune p --from q --set train.epochs=x": "train.epochs takes a whole number, got 'x'",
+    "recognizer train p --set train.epochs": "KEY=VALUE was expected",
+    "pretrain p --set train.epochs=3 --epochs 4": "set the same",
+    "recipe defaults nothing": "there is no kind of recipe 'nothing' | one of pretrain, finetune",
+    "recipe show recipe.json": "recipe.json: epochs must be at least 1, got 0",
 }
 
 
@@ -270,6 +277,21 @@ def test_the_common_options_are_understood_anywhere(lipsound2, tmp_path, monkeyp
     assert lipsound2("speak", "-o", tmp_path / "out", "--", "--json").stderr.startswith("error: no such file: --json")
     assert lipsound2("--version").stdout.startswith("lipsound2 ")
     assert "Traceback" in lipsound2("speak", missing, "-o", tmp_path / "out", "--debug").stderr
+
+
+def test_recipes_are_shown(lipsound2, tmp_path):
+    done = lipsound2("recipe", "defaults", "vocoder", "--preset", "nvidia")
+    assert json.loads(done.stdout)["model"]["channels"] == 256
+    path = tmp_path / "recipe.json"
+    path.write_text('{"train": {"epochs": 7}, "window": [50, 80, 60]}')
+    done = lipsound2("recipe", "show", path)
+    told = json.loads(done.stdout)
+    assert (told["train"]["epochs"], told["train"]["batch_size"], told["window"]) == (7, 16, [50, 80, 60])
+    assert "train.epochs = 7, not 100" in done.stderr
+    assert "2 settings differ from the defaults" in done.stderr
+    path.write_text(done.stdout)
+    assert lipsound2("recipe", "show", tmp_path).stdout == done.stdout
+    assert json.loads(lipsound2("recipe", "show", path, "--for", "finetune", "--json").stdout) == told
 
 
 def test_help_is_quick_and_names_every_command(lipsound2):

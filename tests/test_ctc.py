@@ -9,6 +9,7 @@ from lipsound2.recognizer import ctc
 from lipsound2.recognizer.config import TimingConfig
 from lipsound2.recognizer.jasper import Posteriors
 from lipsound2.text.alphabet import Alphabet
+from lipsound2.training.losses import ctc_loss, quiet_loss
 
 
 def posteriors(path: str, letters: str, sure: float = 0.9) -> np.ndarray:
@@ -32,7 +33,7 @@ def test_the_loss_is_the_sum_over_all_paths():
         for path in itertools.product(range(3), repeat=5)
         if ctc.collapse(list(path), 2) == target
     )
-    found = ctc.ctc_loss(
+    found = ctc_loss(
         Posteriors(torch.from_numpy(values)[None], torch.tensor([5])), torch.tensor([target]), torch.tensor([3])
     )
     assert found.item() == pytest.approx(-math.log(total) / 3, rel=1e-5)
@@ -41,21 +42,21 @@ def test_the_loss_is_the_sum_over_all_paths():
 def test_the_loss_ignores_padding_and_empty_clips_weigh_like_others():
     values = torch.from_numpy(np.stack([random_posteriors(6, 4, seed) for seed in (1, 2)]))
     symbols, lengths = torch.tensor([[0, 1], [2, 0]]), torch.tensor([2, 0])
-    found = ctc.ctc_loss(Posteriors(values, torch.tensor([6, 4])), symbols, lengths)
+    found = ctc_loss(Posteriors(values, torch.tensor([6, 4])), symbols, lengths)
     changed = values.clone()
     changed[1, 4:] = -5.0
-    assert ctc.ctc_loss(Posteriors(changed, torch.tensor([6, 4])), symbols, lengths) == found
+    assert ctc_loss(Posteriors(changed, torch.tensor([6, 4])), symbols, lengths) == found
     blank = -values[1, :4, 3].sum()
-    first = ctc.ctc_loss(Posteriors(values[:1], torch.tensor([6])), symbols[:1], lengths[:1])
+    first = ctc_loss(Posteriors(values[:1], torch.tensor([6])), symbols[:1], lengths[:1])
     assert found == pytest.approx((first.item() * 2 + blank.item()) / 2, rel=1e-5)
-    none = ctc.ctc_loss(Posteriors(values[:1], torch.tensor([1])), symbols[:1], lengths[:1])
+    none = ctc_loss(Posteriors(values[:1], torch.tensor([1])), symbols[:1], lengths[:1])
     assert none == 0, "a target that is too long costs nothing"
 
 
 def test_words_in_silence_cost():
     values = torch.from_numpy(posteriors("a-b-", "ab"))[None]
     quiet = torch.tensor([[True, True, False, False, True]])
-    found = ctc.quiet_loss(Posteriors(values, torch.tensor([4])), quiet, torch.tensor([2]))
+    found = quiet_loss(Posteriors(values, torch.tensor([4])), quiet, torch.tensor([2]))
     assert found.item() == pytest.approx(-(math.log(0.05) + math.log(0.9)) / 2, rel=1e-5)
 
 

@@ -11,7 +11,7 @@ import lipsound2
 
 ROOT = Path(lipsound2.__file__).parent
 LAYERS = [
-    {"errors", "config"},
+    {"errors", "config", "settings"},
     {"runtime"},
     {"media", "text", "plots"},
     {"faces", "audio", "corpora"},
@@ -75,7 +75,7 @@ def test_every_module_says_what_it_is_and_imports_alone():
     for path in ROOT.rglob("*.py"):
         docstring = ast.get_docstring(ast.parse(path.read_text()))
         assert docstring, path
-    modules = ["lipsound2.inference.pipeline", "lipsound2.training.runs", "lipsound2.data.prepare", "lipsound2.faces"]
+    modules = ["lipsound2.inference.pipeline", "lipsound2.training.run", "lipsound2.data.prepare", "lipsound2.faces"]
     for module in modules:
         subprocess.run([sys.executable, "-W", "error", "-c", f"import {module}"], check=True)
 

@@ -13,25 +13,23 @@ from test_training import cpu
 from typer.testing import CliRunner
 
 from lipsound2.cli import app
-from lipsound2.config import TrainConfig, to_json
+from lipsound2.config import TrainConfig, audio_16k, to_json
 from lipsound2.data.dataset import Place
 from lipsound2.data.sample import decode_wave, encode_wave
 from lipsound2.data.shards import read_index, read_member
 from lipsound2.errors import ConfigError, DataError
 from lipsound2.inference.recognizers import choose
-from lipsound2.recognizer import augment
-from lipsound2.recognizer.augment import SpeechAugmentConfig
 from lipsound2.recognizer.features import Features
 from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights
 from lipsound2.text.alphabet import Alphabet
-from lipsound2.training import cascade
-from lipsound2.training.cascade import generate_speech
-from lipsound2.training.recognize import JasperTask
-from lipsound2.training.recognizer_runs import (
-    RecognizerRecipe,
-    train_recognizer,
-)
+from lipsound2.training import augment, generated
+from lipsound2.training.augment import SpeechAugmentConfig
+from lipsound2.training.generated import generate_speech
+from lipsound2.training.generated_mels import generate_mels
+from lipsound2.training.recipes.asr import AsrRecipe
+from lipsound2.training.run import run as train
 from lipsound2.training.speech import SpeechDataset, collate, speech_entries
+from lipsound2.training.tasks.asr import JasperTask
 
 __all__ = ["run"]
 
@@ -42,10 +40,10 @@ ENGLISH = {
 }
 
 
-def recipe(alphabet: str, **train: object) -> RecognizerRecipe:
+def recipe(alphabet: str, **train: object) -> AsrRecipe:
     fast = {"epochs": 9, "batch_size": 4, "learning_rate": 0.02, "warmup": 10, "ema": 0.9, "show_every": 0}
     settings = TrainConfig(**{"optimizer": "novograd", "betas": (0.9, 0.5), "validate_every": 3} | fast | train)
-    return RecognizerRecipe(tones.tiny(alphabet), settings, PLAIN)
+    return AsrRecipe(tones.tiny(alphabet), settings, PLAIN)
 
 
 @pytest.mark.parametrize("letters", ["abc ", "你好吗我"])
@@ -55,7 +53,7 @@ def test_a_language_of_tones_is_learned(tmp_path, letters):
     if " " not in letters:
         texts["val"] = ["我好", "你吗吗"]
     prepared = tones.corpus(tmp_path / "prepared", texts, letters)
-    error = train_recognizer(prepared, tmp_path / "run", recipe(letters), cpu())
+    error = train(recipe(letters), prepared, tmp_path / "run", None, cpu())
     assert error < 0.01
     reader = choose(str(tmp_path / "run"), None)
     new = "cab bc" if letters == "abc " else "好吗好我"
@@ -82,7 +80,7 @@ class StoppedError(Exception):
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     prepared = tones.corpus(tmp_path / "prepared", ENGLISH, "abc ")
     varied = replace(recipe("abc ", epochs=2, validate_every=1, checkpoint_minutes=0.0), augment=SpeechAugmentConfig())
-    train_recognizer(prepared, tmp_path / "whole", varied, cpu())
+    train(varied, prepared, tmp_path / "whole", None, cpu())
 
     inner, steps = JasperTask.loss, []
 
@@ -95,12 +93,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(JasperTask, "loss", stopping)
         with pytest.raises(StoppedError):
-            train_recognizer(prepared, tmp_path / "halves", varied, cpu())
-    train_recognizer(prepared, tmp_path / "halves", varied, cpu())
+            train(varied, prepared, tmp_path / "halves", None, cpu())
+    train(varied, prepared, tmp_path / "halves", None, cpu())
     whole, halves = (load_weights(tmp_path / name / "best" / WEIGHTS_NAME) for name in ("whole", "halves"))
     assert all(torch.equal(whole[name], value) for name, value in halves.items())
     with pytest.raises(ConfigError, match="begun with other settings"):
-        train_recognizer(prepared, tmp_path / "halves", replace(varied, order=2), cpu())
+        train(replace(varied, order=2), prepared, tmp_path / "halves", None, cpu())
 
 
 def test_speech_of_an_epoch_is_the_same_each_time_and_differs_from_epoch_to_epoch(tmp_path):
@@ -155,13 +153,13 @@ def test_augmentation_does_what_it_says():
 
 
 def test_of_two_that_would_generate_speech_one_speaks(prepared, run, tmp_path, monkeypatch):
-    real, spoken = cascade.speak_entry, []
+    real, spoken = generated.speak_entry, []
 
     def noting(pipeline: object, folder: Path, entry: object) -> bytes:
         spoken.append(entry.key)
         return real(pipeline, folder, entry)
 
-    monkeypatch.setattr(cascade, "speak_entry", noting)
+    monkeypatch.setattr(generated, "speak_entry", noting)
     output = tmp_path / "generated"
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(generate_speech, prepared, run, output, clips=2) for _ in range(2)]:
@@ -170,7 +168,7 @@ def test_of_two_that_would_generate_speech_one_speaks(prepared, run, tmp_path, m
 
 
 def test_generated_speech_is_kept_and_taken_up_where_it_was_stopped(prepared, run, tmp_path, monkeypatch):
-    real, spoken = cascade.speak_entry, []
+    real, spoken = generated.speak_entry, []
 
     def stopping(pipeline: object, folder: Path, entry: object) -> bytes:
         if len(spoken) == 2:
@@ -178,7 +176,7 @@ def test_generated_speech_is_kept_and_taken_up_where_it_was_stopped(prepared, ru
         spoken.append(entry.key)
         return real(pipeline, folder, entry)
 
-    monkeypatch.setattr(cascade, "speak_entry", stopping)
+    monkeypatch.setattr(generated, "speak_entry", stopping)
     output = tmp_path / "generated"
     with pytest.raises(KeyboardInterrupt):
         generate_speech(prepared, run, output, clips=2)
@@ -191,7 +189,12 @@ def test_generated_speech_is_kept_and_taken_up_where_it_was_stopped(prepared, ru
     assert not (output / ".staging").exists()
     wave = decode_wave(read_member(output, entries[0], "flac"))
     assert len(wave) == pytest.approx(entries[0].meta["frames"] * 640, abs=640)
+    plan = json.loads((output / "generated.json").read_text())
+    old = {name: value for name, value in plan.items() if name not in ("kind", "settings_sha256")}
+    (output / "generated.json").write_text(json.dumps(old))  # as older versions wrote it
     generate_speech(prepared, run, output, clips=2)
+    with pytest.raises(DataError, match="speech"):
+        generate_mels(prepared, run, output, audio_16k(), clips=2)
     with pytest.raises(DataError, match="begun with other clips or another pack: clips 3, not 2; other clips"):
         generate_speech(prepared, run, output, clips=1)
 
@@ -203,7 +206,7 @@ def test_a_clip_that_cannot_be_spoken_costs_only_itself(prepared, run, tmp_path,
         return encode_wave(np.zeros(640, np.float32), 16_000)
 
     bad = speech_entries(prepared, "train")[0].key
-    monkeypatch.setattr(cascade, "speak_entry", speak)
+    monkeypatch.setattr(generated, "speak_entry", speak)
     output = tmp_path / "generated"
     generate_speech(prepared, run, output)
     (failure,) = (output / "failures.jsonl").read_text().splitlines()
@@ -215,7 +218,7 @@ def test_a_clip_that_cannot_be_spoken_costs_only_itself(prepared, run, tmp_path,
     generate_speech(prepared, run, output)
     assert shard.read_bytes() == before
     bad = "all"
-    with pytest.raises(DataError, match="could be spoken"):
+    with pytest.raises(DataError, match="nothing could be generated"):
         generate_speech(prepared, run, tmp_path / "none")
 
 

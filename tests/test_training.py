@@ -22,25 +22,27 @@ from lipsound2.model import Prediction
 from lipsound2.model.norm import BatchNorm
 from lipsound2.packs import find_pack
 from lipsound2.runtime.claims import claim
+from lipsound2.settings import read_settings
 from lipsound2.training import loop
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.lags import lateness
-from lipsound2.training.mel import MelTask, guided_attention, mel_statistics, off_diagonal
-from lipsound2.training.runs import Recipe, finetune, make_fabric, pretrain, read_recipe, scale_dropout
+from lipsound2.training.recipes.lip2mel import Lip2MelRecipe, scale_dropout
+from lipsound2.training.run import make_fabric, run
 from lipsound2.training.task import Validation
+from lipsound2.training.tasks.lip2mel import MelTask, guided_attention, mel_statistics, off_diagonal
 
 FAST = TrainConfig(epochs=2, batch_size=2, warmup=2, show_every=1)
 
 
-def recipe(**train) -> Recipe:
-    return Recipe(model=tiny(), train=replace(FAST, **train))
+def recipe(**train) -> Lip2MelRecipe:
+    return Lip2MelRecipe(model=tiny(), train=replace(FAST, **train))
 
 
 def cpu() -> lightning_fabric.Fabric:
     return make_fabric("cpu", 1, "32-true")
 
 
-def still(settings: Recipe) -> Recipe:
+def still(settings: Lip2MelRecipe) -> Lip2MelRecipe:
     """A recipe without dropout and augmentation, whose steps depend on the clips of a batch alone."""
     encoder = replace(settings.model.encoder, dropout=0.0, lstm_dropout=0.0)
     decoder = replace(settings.model.decoder, dropout=0.0, prenet_dropout=0.0)
@@ -50,25 +52,33 @@ def still(settings: Recipe) -> Recipe:
     return replace(settings, model=model, augment=AugmentConfig(*[0.0] * 10), loss=taught)
 
 
+def pretrain(prepared: Path, folder: Path, settings: Lip2MelRecipe) -> float:
+    return run(settings, prepared, folder, None, cpu())
+
+
+def finetune(prepared: Path, folder: Path, start: Path, settings: Lip2MelRecipe) -> float:
+    return run(settings, prepared, folder, start, cpu())
+
+
 def test_a_run_leaves_all_that_it_says(prepared, tmp_path):
-    run = tmp_path / "a run"
-    error = pretrain(prepared, run, recipe(), cpu())
+    folder = tmp_path / "a run"
+    error = pretrain(prepared, folder, recipe())
     assert math.isfinite(error)
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
     assert {"error", "off diagonal", "STOI", "ESTOI"} <= records[0].keys()
     assert min(record["score"] for record in records) == error
-    assert (run / "best" / "model.safetensors").is_file()
-    assert read_recipe(run / "recipe.json") == recipe()
+    assert (folder / "best" / "model.safetensors").is_file()
+    assert read_settings(folder / "recipe.json", Lip2MelRecipe()) == recipe()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logged = EventAccumulator(str(run / "logs"), size_guidance={"images": 0, "audio": 0})
+    logged = EventAccumulator(str(folder / "logs"), size_guidance={"images": 0, "audio": 0})
     logged.Reload()
     assert {"train/before", "train/after", "train/guided", "val/error"} <= set(logged.Tags()["scalars"])
     assert logged.Tags()["images"] == ["mel", "alignment"]
     assert logged.Tags()["audio"] == ["speech"]
     # Nothing that could be a pickle.
-    assert {p.suffix for p in run.rglob("*") if p.is_file() and p.parent.name != "logs"} == {
+    assert {p.suffix for p in folder.rglob("*") if p.is_file() and p.parent.name != "logs"} == {
         ".json",
         ".jsonl",
         ".safetensors",
@@ -77,9 +87,9 @@ def test_a_run_leaves_all_that_it_says(prepared, tmp_path):
 
 def test_where_clips_are_kept_changes_nothing(prepared, tmp_path):
     plain = recipe(epochs=1)
-    pretrain(prepared, tmp_path / "plain", plain, cpu())
-    pretrain(prepared, tmp_path / "device", replace(plain, on_device=True), cpu())
-    pretrain(prepared, tmp_path / "workers", recipe(epochs=1, workers=2), cpu())
+    pretrain(prepared, tmp_path / "plain", plain)
+    pretrain(prepared, tmp_path / "device", replace(plain, on_device=True))
+    pretrain(prepared, tmp_path / "workers", recipe(epochs=1, workers=2))
     weights = [load_file(tmp_path / run / "best" / "model.safetensors") for run in ("plain", "device", "workers")]
     for other in weights[1:]:
         assert all(torch.equal(weights[0][key], other[key]) for key in other)
@@ -88,8 +98,8 @@ def test_where_clips_are_kept_changes_nothing(prepared, tmp_path):
 
 
 def test_dropout_is_scaled_for_the_run_only(prepared, tmp_path):
-    pretrain(prepared, tmp_path / "as it is", recipe(epochs=1), cpu())
-    pretrain(prepared, tmp_path / "none", replace(recipe(epochs=1), dropout=0.0), cpu())
+    pretrain(prepared, tmp_path / "as it is", recipe(epochs=1))
+    pretrain(prepared, tmp_path / "none", replace(recipe(epochs=1), dropout=0.0))
     kept, changed = (tmp_path / run / "best" for run in ("as it is", "none"))
     assert (kept / "config.json").read_text() == (changed / "config.json").read_text()
     weights, others = (load_file(folder / "model.safetensors") for folder in (kept, changed))
@@ -112,7 +122,7 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_a_resumed_run_equals_one_that_was_never_stopped_to_the_bit(prepared, tmp_path, monkeypatch, stop_at):
-    pretrain(prepared, tmp_path / "whole", recipe(epochs=3, checkpoint_minutes=0.0), cpu())
+    pretrain(prepared, tmp_path / "whole", recipe(epochs=3, checkpoint_minutes=0.0))
     inner, steps = MelTask.loss, []
 
     def stopping(self, *args):
@@ -124,8 +134,8 @@ def test_a_resumed_run_equals_one_that_was_never_stopped_to_the_bit(prepared, tm
     with monkeypatch.context() as patch:
         patch.setattr(MelTask, "loss", stopping)
         with pytest.raises(StoppedError):
-            pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0), cpu())
-    pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0), cpu())
+            pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0))
+    pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0))
     for name in ("model.safetensors", "training.safetensors"):
         whole, stopped = (
             load_file(sorted((tmp_path / run / "checkpoints").iterdir())[-1] / name) for run in ("whole", "stopped")
@@ -175,9 +185,13 @@ def test_padding_does_not_count_in_the_loss(prepared):
 
 
 def test_finetuning_starts_from_the_model_it_is_given(prepared, tmp_path):
-    pretrain(prepared, tmp_path / "base", recipe(epochs=1), cpu())
+    pretrain(prepared, tmp_path / "base", recipe(epochs=1))
     frozen = replace(recipe(epochs=1), train=replace(FAST, epochs=1, learning_rate=1e-12, weight_decay=0.0))
-    finetune(prepared, tmp_path / "tuned", tmp_path / "base", frozen, cpu())
+    finetune(prepared, tmp_path / "tuned", tmp_path / "base", replace(frozen, model=None))
+    other = replace(frozen, model=replace(tiny(), window=29))
+    with pytest.raises(ConfigError, match=r"keeps the model that it starts from.*model\.window 30, not 29") as caught:
+        finetune(prepared, tmp_path / "other", tmp_path / "base", other)
+    assert "leave `model` out" in caught.value.hint
     base = load_file(tmp_path / "base" / "best" / "model.safetensors")
     tuned = load_file(tmp_path / "tuned" / "best" / "model.safetensors")
     for name, weights in base.items():
@@ -186,14 +200,14 @@ def test_finetuning_starts_from_the_model_it_is_given(prepared, tmp_path):
 
 
 def test_resuming_with_other_settings_is_refused_but_longer_is_fine(prepared, tmp_path):
-    pretrain(prepared, tmp_path, recipe(epochs=1), cpu())
+    pretrain(prepared, tmp_path, recipe(epochs=1))
     with pytest.raises(ConfigError, match="begun with other settings"):
-        pretrain(prepared, tmp_path, replace(recipe(), augment=AugmentConfig(flip=0.0)), cpu())
+        pretrain(prepared, tmp_path, replace(recipe(), augment=AugmentConfig(flip=0.0)))
     with pytest.raises(ConfigError, match=r"begun with other settings: train\.batch_size 2, not 3"):
-        pretrain(prepared, tmp_path, recipe(batch_size=3), cpu())
+        pretrain(prepared, tmp_path, recipe(batch_size=3))
     with pytest.raises(ConfigError, match=r"train.optimizer adamw, not novograd; train.ema 0.998, not 0.5"):
-        pretrain(prepared, tmp_path, recipe(ema=0.5, optimizer="novograd"), cpu())
-    pretrain(prepared, tmp_path, recipe(epochs=2, learning_rate=1e-4), cpu())
+        pretrain(prepared, tmp_path, recipe(ema=0.5, optimizer="novograd"))
+    pretrain(prepared, tmp_path, recipe(epochs=2, learning_rate=1e-4))
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -207,29 +221,29 @@ def without_last(prepared: Path, folder: Path, split: str) -> Path:
 
 
 def test_a_run_is_bound_to_its_data_its_start_and_its_processes(prepared, tmp_path, capsys):
-    run = tmp_path / "run"
-    pretrain(prepared, run, recipe(epochs=1), cpu())
+    folder = tmp_path / "run"
+    pretrain(prepared, folder, recipe(epochs=1))
     count = len(ClipDataset(prepared, "train", tiny().audio, tiny().video))
     with pytest.raises(ConfigError, match=rf"other training data \({count} clips, not {count - 1}\)") as caught:
-        pretrain(without_last(prepared, tmp_path / "fewer", "train"), run, recipe(epochs=2), cpu())
+        pretrain(without_last(prepared, tmp_path / "fewer", "train"), folder, recipe(epochs=2))
     assert "another -o" in caught.value.hint
     with pytest.raises(ConfigError, match="begun with another model to start from"):
-        finetune(prepared, run, run, recipe(epochs=2), cpu())
-    begun = json.loads((run / "begun.json").read_text())
-    (run / "begun.json").write_text(json.dumps(begun | {"processes": 2}))
+        finetune(prepared, folder, folder, recipe(epochs=2))
+    begun = json.loads((folder / "begun.json").read_text())
+    (folder / "begun.json").write_text(json.dumps(begun | {"processes": 2}))
     with pytest.raises(ConfigError, match="begun with 2 processes, not 1"):
-        pretrain(prepared, run, recipe(epochs=2), cpu())
-    (run / "begun.json").unlink()  # a run of an older version
+        pretrain(prepared, folder, recipe(epochs=2))
+    (folder / "begun.json").unlink()  # a run of an older version
     capsys.readouterr()
-    pretrain(prepared, run, recipe(epochs=1), cpu())
+    pretrain(prepared, folder, recipe(epochs=1))
     assert "already finished: all 1 epochs are done; raise --epochs" in " ".join(capsys.readouterr().err.split())
-    assert json.loads((run / "begun.json").read_text()) == begun
+    assert json.loads((folder / "begun.json").read_text()) == begun
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(MelTask, "loss", lambda *_: (torch.tensor(torch.nan, requires_grad=True), {}))
     with pytest.raises(TrainingError, match="became nan at step") as caught:
-        pretrain(prepared, tmp_path, recipe(), cpu())
+        pretrain(prepared, tmp_path, recipe())
     assert "--lr" in caught.value.hint
 
 
@@ -243,7 +257,7 @@ def test_a_loss_that_grows_without_end_stops(prepared, tmp_path, monkeypatch):
 
     monkeypatch.setattr(MelTask, "loss", growing)
     with pytest.raises(TrainingError, match="diverged"):
-        pretrain(prepared, tmp_path, recipe(epochs=40), cpu())
+        pretrain(prepared, tmp_path, recipe(epochs=40))
 
 
 def test_a_loss_that_diverges_once_is_taken_back_with_half_the_rate(prepared, tmp_path, monkeypatch, capsys):
@@ -255,7 +269,7 @@ def test_a_loss_that_diverges_once_is_taken_back_with_half_the_rate(prepared, tm
         return (loss * torch.nan if len(calls) == 6 else loss), parts
 
     monkeypatch.setattr(MelTask, "loss", broken_once)
-    pretrain(prepared, tmp_path, recipe(epochs=4, batch_size=1, log_every=1), cpu())
+    pretrain(prepared, tmp_path, recipe(epochs=4, batch_size=1, log_every=1))
     assert "half the learning rate" in " ".join(capsys.readouterr().err.split())
     (newest,) = sorted((tmp_path / "checkpoints").iterdir())[-1:]
     assert json.loads((newest / "training.json").read_text())["more"]["retries"] == 1
@@ -267,7 +281,7 @@ def test_gradients_of_two_batches_are_those_of_one_twice_as_large(prepared, tmp_
     found = []
     for size, accumulate in ((4, 1), (2, 2)):
         settings = still(recipe(epochs=1, batch_size=size, accumulate=accumulate))
-        pretrain(prepared, tmp_path / str(size), settings, cpu())
+        pretrain(prepared, tmp_path / str(size), settings)
         found.append(load_file(tmp_path / str(size) / "best" / "model.safetensors"))
     for name, weights in found[0].items():
         if "running" not in name and "num_batches" not in name:
@@ -276,14 +290,14 @@ def test_gradients_of_two_batches_are_those_of_one_twice_as_large(prepared, tmp_
 
 def test_training_ends_when_validations_become_no_better(prepared, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(MelTask, "validate", lambda *_: Validation(1.0, {"error": 1.0}))
-    pretrain(prepared, tmp_path, recipe(epochs=9, patience=2), cpu())
+    pretrain(prepared, tmp_path, recipe(epochs=9, patience=2))
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
     assert "no better for 2 validations" in " ".join(capsys.readouterr().err.split())
 
 
 def test_validation_by_updates_and_by_estoi(prepared, tmp_path):
     wanted = replace(recipe(epochs=2, batch_size=1, validate_steps=2), best="estoi", val_clips=1)
-    pretrain(prepared, tmp_path, wanted, cpu())
+    pretrain(prepared, tmp_path, wanted)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows][:2] == [2, 4]
     assert all(row["score"] == -row["ESTOI"] for row in rows)
@@ -298,7 +312,7 @@ def test_lags_are_found_and_survive_a_resumed_run(prepared, tmp_path):
     prediction = Prediction(batch.mel, batch.mel, batch.mel_lengths, None)
     assert lateness(prediction, late, 5).tolist() == [3, -2]
     settings = replace(recipe(epochs=2), loss=MelLossConfig(lag_from=0.4, sampling_to=0.0))
-    pretrain(prepared, tmp_path, settings, cpu())
+    pretrain(prepared, tmp_path, settings)
     (newest,) = sorted((tmp_path / "checkpoints").iterdir())[-1:]
     kept = json.loads((newest / "training.json").read_text())["more"]["task"]
     assert set(kept["lags"]) == {entry.key for entry in data.entries}
@@ -371,13 +385,13 @@ def test_a_damaged_clip_stops_training_with_one_line(prepared, tmp_path, workers
         file.seek(entry.members["mp4"][0])
         file.write(bytes(entry.members["mp4"][1]))
     with pytest.raises(DataError, match=f"{entry.shard}: the clip {entry.meta['id']} is damaged") as caught:
-        pretrain(folder, tmp_path / "run", recipe(workers=workers, cache_gb=0.0), cpu())
+        pretrain(folder, tmp_path / "run", recipe(workers=workers, cache_gb=0.0))
     assert "delete" in caught.value.hint
 
 
 def test_two_trainings_do_not_share_a_folder(prepared, tmp_path):
     with claim(tmp_path, "training"), pytest.raises(StorageError, match=rf"another training \(process {os.getpid()}"):
-        pretrain(prepared, tmp_path, recipe(), cpu())
+        pretrain(prepared, tmp_path, recipe())
 
 
 def test_guided_attention_knows_a_diagonal():
@@ -407,8 +421,8 @@ def test_the_correlation_term_is_taught_when_asked_for(prepared):
 
 def test_training_looks_where_the_recipe_says(prepared, tmp_path):
     wide, narrow = replace(recipe(epochs=1), window=(8, 8, 144)), replace(recipe(epochs=1), window=(50, 80, 40))
-    pretrain(prepared, tmp_path / "wide", wide, cpu())
-    finetune(prepared, tmp_path / "narrow", tmp_path / "wide", narrow, cpu())
+    pretrain(prepared, tmp_path / "wide", wide)
+    finetune(prepared, tmp_path / "narrow", tmp_path / "wide", narrow)
     for name, window in (("wide", (8, 8, 144)), ("narrow", (50, 80, 40))):
         assert find_pack(tmp_path / name).load_model().config.video == replace(tiny().video, window=window)
 
@@ -428,12 +442,12 @@ def test_two_processes_train_together(prepared, tmp_path):
         "from dataclasses import replace\n"
         "from test_training import recipe\n"
         "from lipsound2.errors import LipSoundError\n"
-        "from lipsound2.training.runs import make_fabric, pretrain\n"
+        "from lipsound2.training.run import make_fabric, run\n"
         "if __name__ == '__main__':\n"
         "    fabric = make_fabric('cpu', 1, '32-true')\n"
         "    wanted = recipe(batch_size=int(sys.argv[3]), checkpoint_minutes=float(sys.argv[4]))\n"
         "    try:\n"
-        "        pretrain(Path(sys.argv[1]), Path(sys.argv[2]), wanted, fabric)\n"
+        "        run(wanted, Path(sys.argv[1]), Path(sys.argv[2]), None, fabric)\n"
         "    except LipSoundError as error:\n"
         "        print('refused:', fabric.global_rank, error)\n"
         "    assert fabric.world_size == 2\n"
@@ -459,14 +473,14 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_pa
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_training import recipe, still\n"
-        "from lipsound2.training.runs import make_fabric, pretrain\n"
+        "from lipsound2.training.run import make_fabric, run\n"
         "if __name__ == '__main__':\n"
         "    wanted = still(recipe(epochs=2, batch_size=1, log_every=1))\n"
-        "    pretrain(Path(sys.argv[1]), Path(sys.argv[2]), wanted, make_fabric('cpu', 1, '32-true'))\n"
+        "    run(wanted, Path(sys.argv[1]), Path(sys.argv[2]), None, make_fabric('cpu', 1, '32-true'))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     subprocess.run([*command, str(prepared), str(tmp_path / "two")], check=True, capture_output=True, timeout=300)
-    pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2, log_every=1)), cpu())
+    pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2, log_every=1)))
     one, two = (
         [json.loads(line)["error"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -484,8 +498,8 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(prepared, tmp_pa
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_training import recipe\n"
         "from lipsound2.errors import LipSoundError\n"
-        "from lipsound2.training.mel import MelTask\n"
-        "from lipsound2.training.runs import make_fabric, pretrain\n"
+        "from lipsound2.training.tasks.lip2mel import MelTask\n"
+        "from lipsound2.training.run import make_fabric, run\n"
         "inner, calls = MelTask.loss, []\n"
         "def loss(self, *args):\n"
         "    calls.append(1)\n"
@@ -494,7 +508,7 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(prepared, tmp_pa
         "MelTask.loss = loss\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
-        "        pretrain(Path(sys.argv[1]), Path(sys.argv[2]), recipe(epochs=9, batch_size=1),"
+        "        run(recipe(epochs=9, batch_size=1), Path(sys.argv[1]), Path(sys.argv[2]), None,"
         " make_fabric('cpu', 1, '32-true'))\n"
         "    except LipSoundError as error:\n"
         "        print('ended:', error, flush=True)\n"
@@ -530,8 +544,8 @@ def test_the_loop_names_no_model():
 
 @pytest.mark.parametrize("change", [{"step": 1.5}, {"step": -1}, {"step": "1"}, {"best": []}, {"best": True}])
 def test_a_checkpoint_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
-    pretrain(prepared, tmp_path, recipe(epochs=1), cpu())
+    pretrain(prepared, tmp_path, recipe(epochs=1))
     for path in (tmp_path / "checkpoints").glob("step-*/training.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CheckpointError, match=r"no checkpoint|not one of this model"):
-        pretrain(prepared, tmp_path, recipe(epochs=2), cpu())
+        pretrain(prepared, tmp_path, recipe(epochs=2))

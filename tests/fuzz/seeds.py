@@ -30,7 +30,8 @@ from lipsound2.recognizer.ngram import train_ngram
 from lipsound2.recognizer.transcriber import save_recognizer
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.weights import save_weights
-from lipsound2.training.runs import Recipe, make_fabric, pretrain
+from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
+from lipsound2.training.run import make_fabric, run
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.waveglow import WaveGlow
 
@@ -71,8 +72,8 @@ def make_seeds(folder: Path) -> None:
     make_pack(folder / "pack")
     shutil.copytree(SIM, folder / "corpus" / "sim")
     make_prepared(folder / "prepared" / "tiny", sorted((folder / "media").glob("*.mov")))
-    recipe = Recipe(tiny(), train=TrainConfig(epochs=1, batch_size=2, workers=0), clips=2)
-    pretrain(folder / "prepared" / "tiny", folder / "run" / "tiny", recipe, make_fabric("cpu", 1, "32-true"))
+    recipe = Lip2MelRecipe(tiny(), train=TrainConfig(epochs=1, batch_size=2, workers=0), clips=2)
+    run(recipe, folder / "prepared" / "tiny", folder / "run" / "tiny", None, make_fabric("cpu", 1, "32-true"))
     (folder / "recipe").mkdir()
     (folder / "recipe" / "recipe.json").write_text(to_json(recipe))
     make_checkpoints(folder)

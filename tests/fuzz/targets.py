@@ -27,7 +27,9 @@ from lipsound2.inference.pipeline import Pipeline
 from lipsound2.inference.recognizers import choose
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import write_sums
-from lipsound2.training.runs import Recipe, make_fabric, pretrain, read_recipe
+from lipsound2.settings import read_settings
+from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
+from lipsound2.training.run import make_fabric, run
 from lipsound2.vocoder import GriffinLim
 
 SUMS = "SHA256SUMS"
@@ -74,14 +76,14 @@ def train(path: Path, output: Path, seeds: Path) -> None:
 
 def resume(path: Path, output: Path, seeds: Path) -> None:
     """Go on with a training run."""
-    recipe = read_recipe(seeds / "recipe" / "recipe.json")
+    recipe = read_settings(seeds / "recipe" / "recipe.json", Lip2MelRecipe())
     longer = replace(recipe, train=replace(recipe.train, epochs=2))
-    pretrain(seeds / "prepared" / "tiny", path, longer, make_fabric("cpu", 1, "32-true"))
+    run(longer, seeds / "prepared" / "tiny", path, None, make_fabric("cpu", 1, "32-true"))
 
 
 def settings(path: Path, output: Path, seeds: Path) -> None:
     """Read settings."""
-    assert isinstance(read_recipe(path), Recipe)
+    assert isinstance(read_settings(path, Lip2MelRecipe()), Lip2MelRecipe)
 
 
 def corpus(path: Path, output: Path, seeds: Path) -> None:

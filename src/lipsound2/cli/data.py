@@ -13,9 +13,9 @@ from lipsound2.cli.options import (
     Grammar,
     Output,
     Workers,
+    detector_maker,
     exit_with,
     finite,
-    yunet_file,
 )
 from lipsound2.runtime.terminal import counting, result, say
 
@@ -37,14 +37,12 @@ def prepare(
     detector_file: DetectorFile = None,
 ) -> None:
     """Turn a corpus into shards of face crops and sound; a second call goes on where the first stopped."""
-    from functools import partial
-
-    from lipsound2 import corpora, faces
+    from lipsound2 import corpora
     from lipsound2.corpora.protocols import find_protocol
     from lipsound2.data.prepare import PrepareConfig, SampleConfig
     from lipsound2.data.prepare import prepare as run
 
-    make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
+    make = detector_maker(detector, detector_file)
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
     clips = corpora.READERS[corpus.value](source)
     if protocol:

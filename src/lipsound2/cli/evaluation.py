@@ -18,10 +18,11 @@ from lipsound2.cli.options import (
     PackName,
     VocoderName,
     Workers,
+    detector_maker,
     end_with,
     exit_with,
     load_speaker,
-    yunet_file,
+    refuse_idle,
 )
 from lipsound2.runtime.terminal import counting, manner, result, say
 
@@ -57,9 +58,6 @@ def evaluate(
     force: Force = False,
 ) -> None:
     """Measure a pack: speak silent clips and compare with their own sound. A second call goes on."""
-    from functools import partial
-
-    from lipsound2 import faces
     from lipsound2.corpora.protocols import find_protocol
     from lipsound2.evaluation.bench import Settings
     from lipsound2.evaluation.evaluate import evaluate as run
@@ -73,7 +71,7 @@ def evaluate(
     source = Source(data, layout, split, who, clips, protocol)
     chosen = find_device(device)
     settings = Settings(pack, source, vocoder, tuple(recognizers or ("auto",)), tuple(metrics or ()), chosen)
-    make = partial(faces.YuNetDetector, yunet_file(detector_file)) if detector == "yunet" else faces.MtcnnDetector
+    make = detector_maker(detector, detector_file)
     with counting("evaluating") as update:
         summary = run(settings, output, workers, force, make, update)
     if manner().json:
@@ -115,10 +113,17 @@ def plot(
     from lipsound2.errors import LipSoundError, guard
     from lipsound2.inference import drawing
     from lipsound2.inference.batch import Tally, show_file
+    from lipsound2.packs.pack import DEFAULT_PACK
 
     tally = Tally()
     runs = [source for source in sources if drawing.is_run(source)]
-    loaded = load_speaker(pack, vocoder, device, detector, detector_file) if len(runs) < len(sources) else None
+    loaded = None
+    if len(runs) < len(sources):
+        loaded = load_speaker(pack, vocoder, device, detector, detector_file)
+    else:
+        files = {"detector": detector != DetectorName.mtcnn, "detector_file": detector_file is not None}
+        named = {"pack": pack != DEFAULT_PACK, "face": face != "largest", "vocoder": vocoder is not None}
+        refuse_idle("for training runs", **named, **files)
     for source in sources:
         try:
             with guard(source):

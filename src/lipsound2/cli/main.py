@@ -24,10 +24,9 @@ from lipsound2.cli import (
     imports,
     packs,
     reading,
-    recognizers,
+    recipes,
     speaking,
     training,
-    vocoders,
 )
 from lipsound2.cli.options import EPILOG
 from lipsound2.errors import ConfigError, InternalError, LipSoundError, explain
@@ -68,8 +67,9 @@ for command in (
     demo.demo,
 ):
     app.command(epilog=EPILOG)(command)
-app.add_typer(vocoders.app, name="vocoder")
-app.add_typer(recognizers.app, name="recognizer")
+app.add_typer(training.vocoder, name="vocoder")
+app.add_typer(training.recognizer, name="recognizer")
+app.add_typer(recipes.app, name="recipe")
 app.add_typer(imports.app, name="import")
 
 

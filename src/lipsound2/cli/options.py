@@ -2,10 +2,11 @@
 
 import math
 import os
-from dataclasses import replace
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -33,13 +34,6 @@ class DetectorName(StrEnum):
     yunet = "yunet"
 
 
-class Preset(StrEnum):
-    """Sizes of the model."""
-
-    small = "small"
-    paper = "paper"
-
-
 class Corpus(StrEnum):
     """Layouts that `prepare` reads."""
 
@@ -54,13 +48,6 @@ class Grammar(StrEnum):
     letters = "letters"
     digits = "digits"
     english = "english"
-
-
-class Precision(StrEnum):
-    """Number formats of training."""
-
-    full = "32-true"
-    bf16 = "bf16-mixed"
 
 
 def finite(value: float | None) -> float | None:
@@ -127,26 +114,6 @@ Track = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes one a core.")]
-Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Times that each clip is seen.", show_default="the recipe's, else 100")
-]
-BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Clips a step and process.", show_default="the recipe's, else 16")
-]
-Rate = Annotated[
-    float | None,
-    typer.Option("--lr", callback=positive, help="Highest learning rate.", show_default="the recipe's"),
-]
-PrecisionOption = Annotated[
-    Precision | None, typer.Option(help="Number format.", show_default="the recipe's, else 32-true")
-]
-Devices = Annotated[int, typer.Option(min=1, help="Processes, one a GPU; under torchrun it decides.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of everything random.", show_default="the recipe's, else 0")]
-Clips = Annotated[int | None, typer.Option(min=1, help="Train on so many clips only.", show_default="all")]
-Speakers = Annotated[
-    list[str] | None, typer.Option("--speaker", help="Train on this speaker only; repeatable.", show_default="all")
-]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="JSON of settings, such as a run's recipe.json.")]
 
 
 def exit_with(failures: int, total: int, what: str) -> None:
@@ -156,11 +123,18 @@ def exit_with(failures: int, total: int, what: str) -> None:
         raise typer.Exit(1)
 
 
-def make_detector(name: DetectorName, file: Path | None) -> "Detector":
-    """Load a face detector."""
+def detector_maker(name: DetectorName, file: Path | None) -> "Callable[[], Detector]":
+    """Return what loads a face detector, such as in each of several processes.
+
+    Raises:
+        ConfigError: A file was given that it does not need.
+    """
     from lipsound2 import faces
 
-    return faces.YuNetDetector(yunet_file(file)) if name == DetectorName.yunet else faces.MtcnnDetector()
+    if name != DetectorName.yunet:
+        refuse_idle("without --detector yunet", detector_file=file is not None)
+        return faces.MtcnnDetector
+    return partial(faces.YuNetDetector, yunet_file(file))
 
 
 def end_with(tally: "Tally") -> None:
@@ -207,7 +181,7 @@ def load_speaker(
 
     from lipsound2.inference import pipeline
 
-    loaded = pipeline.load(pack, vocoder, device, make_detector(detector, detector_file))
+    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)())
     place = next(loaded.model.parameters()).device
     detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
     detail(f"device {place}, {torch.get_num_threads()} CPU threads")
@@ -236,31 +210,3 @@ def yunet_file(file: Path | None) -> Path:
     from lipsound2.runtime import download
 
     return file or download.fetch(download.YUNET_URL, download.YUNET_SHA256)
-
-
-def changed(
-    recipe: R,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    precision: Precision | None,
-    seed: int | None,
-    clips: int | None,
-    speakers: list[str] | None,
-) -> R:
-    """Put the options that were given in the place of a recipe's settings."""
-    plain: Any = recipe
-    train = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "precision": precision.value if precision else None,
-        "seed": seed,
-    }
-    whole = {"clips": clips, "speakers": tuple(speakers) if speakers else None}
-    return replace(plain, train=replace(plain.train, **given(train)), **given(whole))
-
-
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}

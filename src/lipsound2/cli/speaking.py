@@ -72,6 +72,9 @@ def speak(
     options = speech_files.Options(face, wanted, force, track)
     if detector != DetectorName.yunet:
         refuse_idle("without --detector yunet", detector_file=detector_file is not None)
+    if list_faces:
+        given = {"formats": formats is not None, "text": text, "vocoder": vocoder is not None, "force": force}
+        refuse_idle("with --list-faces", face=face != "largest", **given)
     if not options.text:
         refuse_idle("without --text", recognizer=recognizer != "jasper", beam=beam is not None)
     find_device(device)

@@ -23,6 +23,9 @@ class ClipCache(Generic[T]):
         self._clips: dict[int, T] = {}
         self._left = gb * 1e9
 
+    def __len__(self) -> int:
+        return len(self._clips)
+
     def get(self, index: int, decode: Callable[[int], T]) -> T:
         """Give a clip, a tuple of tensors, decoded now or earlier."""
         if index in self._clips:

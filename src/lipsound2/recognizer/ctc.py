@@ -1,4 +1,4 @@
-"""Log posteriors <-> text by connectionist temporal classification (Graves et al. 2006): loss, paths, words.
+"""Log posteriors -> text by connectionist temporal classification (Graves et al. 2006): paths, words.
 
 A path names a symbol for each frame; runs of one symbol are a character, blanks are nothing.
 """
@@ -7,12 +7,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float32, Int
-from torch import Tensor
+from jaxtyping import Float32
 
 from lipsound2.recognizer.config import TimingConfig
-from lipsound2.recognizer.jasper import Posteriors
 from lipsound2.text.alphabet import Alphabet, Word
 
 Frames = Float32[np.ndarray, "frames symbols"]
@@ -26,39 +23,6 @@ class Span(NamedTuple):
     start: int
     end: int
     score: float
-
-
-def ctc_loss(
-    posteriors: Posteriors, targets: Int[Tensor, "batch symbols"], target_lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
-    """Give the negative log-likelihood a character, over all characters of the batch.
-
-    So a clip without words counts as much as others do. A target that is too long for its posteriors
-    costs nothing instead of infinity.
-    """
-    values = posteriors.values
-    losses = torch.nn.functional.ctc_loss(
-        values.transpose(0, 1),
-        targets,
-        posteriors.lengths,
-        target_lengths,
-        blank=values.shape[-1] - 1,
-        reduction="sum",
-        zero_infinity=True,
-    )
-    return losses / target_lengths.sum().clamp(min=1)
-
-
-def quiet_loss(
-    posteriors: Posteriors, quiet: Bool[Tensor, "batch frames"], target_lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
-    """Give the negative log-likelihood of blanks where it is quiet, over all characters of the batch.
-
-    CTC does not care when a character is said. With a wide view a network may say the first words in the
-    silence before them and the last in the silence behind them; this keeps it from that.
-    """
-    blanks = posteriors.values[..., -1]
-    return -(blanks * quiet[:, : blanks.shape[1]]).sum() / target_lengths.sum().clamp(min=1)
 
 
 def best_path(values: Frames) -> list[int]:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lipsound2.runtime.terminal import warn
+
 Outputs = tuple[Tensor, ...]
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 """Run a piece of work once and return what does the same again, on the same memory."""
@@ -60,6 +62,7 @@ class Recorded:
         self.function = function
         self.parameters = parameters
         self.record = record
+        self.refused = False
         self._shapes: dict[Any, _Shape | None] = {}
 
     def __call__(self, *inputs: Tensor, training: bool) -> Outputs:
@@ -76,11 +79,25 @@ class Recorded:
             return self.function(*inputs)
         shape = self._shapes[key]
         if shape is None:
-            # Buffers made in inference mode could not be written to elsewhere; recording draws no random numbers.
-            devices = [inputs[0].device] if inputs[0].is_cuda else []
-            with torch.inference_mode(False), torch.random.fork_rng(devices):
-                shape = self._shapes[key] = _Shape(self.function, inputs, self.parameters(), self.record)
+            shape = self._record(inputs)
+            if shape is None:
+                return self.function(*inputs)
+            self._shapes[key] = shape
         return _Replay.apply(shape, *inputs, *shape.parameters)
+
+    def _record(self, inputs: Sequence[Tensor]) -> "_Shape | None":
+        """Record the function, or let it be called as it is from now on where that fails."""
+        if self.refused:
+            return None
+        # Buffers made in inference mode could not be written to elsewhere; recording draws no random numbers.
+        devices = [inputs[0].device] if inputs[0].is_cuda else []
+        try:
+            with torch.inference_mode(False), torch.random.fork_rng(devices):
+                return _Shape(self.function, inputs, self.parameters(), self.record)
+        except RuntimeError as error:
+            self.refused = True
+            warn(f"no CUDA graph, which makes this slower: {error}")
+            return None
 
 
 class _Shape:

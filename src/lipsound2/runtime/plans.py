@@ -29,8 +29,13 @@ def differences(begun: Any, now: Any, path: str = "") -> list[str]:
     ]
 
 
-def changes(path: Path, plan: Mapping[str, Any]) -> list[str] | None:
+def changes(path: Path, plan: Mapping[str, Any], older: Mapping[str, Any] | None = None) -> list[str] | None:
     """List what differs between a plan and the one that work was begun with; None if none was begun.
+
+    Args:
+        path: File of the plan.
+        plan: What is done now.
+        older: Settings that older versions had and did not write down.
 
     Raises:
         DataError: The file of the plan is damaged.
@@ -40,7 +45,7 @@ def changes(path: Path, plan: Mapping[str, Any]) -> list[str] | None:
     begun = read_plan(path)
     if not begun.keys() & plan.keys():
         raise DataError(f"{path} is damaged", "choose another folder with -o or delete this one")
-    return differences(begun, json.loads(_text(plan)))
+    return differences(dict(older or {}) | begun, json.loads(_text(plan)))
 
 
 def write_plan(path: Path, plan: Mapping[str, Any]) -> None:

@@ -47,7 +47,7 @@ class Begun:
         val: The same of the validation clips.
         val_clips: How many.
         start: Digest of the model that it starts from, or nothing.
-        mels: Digest of the mels that a model made of the clips, or nothing.
+        generated: Digest of the generated mels, or nothing; files of older versions have one of another kind, `mels`.
         processes: Among which each batch is shared out.
     """
 
@@ -56,7 +56,7 @@ class Begun:
     val: str
     val_clips: int
     start: str
-    mels: str
+    generated: str
     processes: int
 
 
@@ -65,11 +65,11 @@ def begun_with(
     val: Sequence[Entry],
     start: nn.Module | None,
     fabric: lightning_fabric.Fabric,
-    mels: Mapping[str, Tensor] | None = None,
+    generated: str | None = None,
 ) -> Begun:
     """Describe the data, the starting model and the processes of a run, in seconds even for a million clips."""
     weights = _tensors(start.state_dict() if start else {})
-    return Begun(_clips(train), len(train), _clips(val), len(val), weights, _tensors(mels or {}), fabric.world_size)
+    return Begun(_clips(train), len(train), _clips(val), len(val), weights, generated or "", fabric.world_size)
 
 
 @contextmanager
@@ -116,6 +116,10 @@ def _check_recipe(run: Path, old: Any, recipe: Any) -> None:
 def _check_begun(run: Path, old: dict[str, Any], begun: Begun) -> None:
     """Compare with what the run was begun with, as far as that is known."""
     now = json.loads(to_json(begun))
+    if bool(old.get("mels")) == bool(begun.generated):
+        old = {"generated": begun.generated, **old}
+    elif "mels" in old:
+        old = {"generated": old["mels"], **old}
     same = {name for name, value in now.items() if old.get(name, value) == value}
     others = []
     for split, title in (("train", "training"), ("val", "validation")):
@@ -125,8 +129,8 @@ def _check_begun(run: Path, old: dict[str, Any], begun: Begun) -> None:
             others.append(f"other {title} data{detail}")
     if "start" not in same:
         others.append("another model to start from")
-    if "mels" not in same:
-        others.append("other mels of a model")
+    if "generated" not in same:
+        others.append("other generated mels")
     if "processes" not in same:
         others.append(f"{old['processes']} processes, not {now['processes']}".replace("1 processes", "1 process"))
     if others:

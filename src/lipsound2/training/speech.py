@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lipsound2.corpora.clip import spread
+from lipsound2.data.cache import ClipCache
 from lipsound2.data.dataset import Place, choose_entries
 from lipsound2.data.shards import Entry, read_wave
 from lipsound2.errors import DataError
-from lipsound2.recognizer.augment import SpeechAugmentConfig, Wave, add_noise, only_noise, vary_speed
 from lipsound2.text.alphabet import Alphabet
+from lipsound2.training.augment import SpeechAugmentConfig, Wave, add_noise, only_noise, vary_speed
 
 
 class Utterance(NamedTuple):
@@ -48,6 +49,7 @@ class SpeechDataset(Dataset[Utterance]):
         seed: Of the augmentation, together with epoch and index.
         speakers: Take only clips of these; empty takes all.
         clips: Take only so many training clips of each folder, spread evenly; 0 takes all.
+        cache_gb: Decoded sounds are kept in memory up to so many GB.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class SpeechDataset(Dataset[Utterance]):
         seed: int = 0,
         speakers: Sequence[str] = (),
         clips: int = 0,
+        cache_gb: float = 2.0,
     ) -> None:
         self.alphabet = alphabet
         self.augment = augment
@@ -69,6 +72,7 @@ class SpeechDataset(Dataset[Utterance]):
         ]
         for folder, entry in self.places:
             _check_rate(folder, entry, sample_rate)
+        self._cache = ClipCache[tuple[Tensor]](cache_gb)
         self.texts = [alphabet.clean(str(entry.meta["transcript"])) for _, entry in self.places]
 
     def __len__(self) -> int:
@@ -84,8 +88,10 @@ class SpeechDataset(Dataset[Utterance]):
 
     def wave(self, index: int) -> Wave:
         """Read a clip's sound."""
-        folder, entry = self.places[index]
-        return read_wave(folder, entry)
+        return self._cache.get(index, self._decode)[0].numpy()
+
+    def _decode(self, index: int) -> tuple[Tensor]:
+        return (torch.from_numpy(read_wave(*self.places[index])),)
 
     def sentences(self) -> list[list[str]]:
         """Give the words of each clip, once for its real and its generated sound."""

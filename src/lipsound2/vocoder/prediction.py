@@ -36,8 +36,8 @@ class Predictor(NamedTuple):
 
 def predictor(mel: Float[Tensor, "batch mels frames"], audio: AudioConfig, order: int) -> Predictor:
     """Find the best linear predictor of a sound of which only the log-mel is known."""
-    level = mel.double() - _filter_areas(audio).log()[:, None].to(mel.device)
-    magnitude = (_between_bins(audio).to(mel.device) @ level).exp()
+    level = mel.double() - _filter_areas(audio, mel.device).log()[:, None]
+    magnitude = (between_bins(audio, mel.device) @ level).exp()
     correlation = torch.fft.irfft(magnitude.square(), n=audio.n_fft, dim=1)[:, : order + 1].transpose(1, 2)
     # A hop lies between the frame that is centred on its start and the next one.
     following = torch.cat([correlation[:, 1:], correlation[:, -1:]], dim=1)
@@ -110,14 +110,15 @@ def _levinson(
     return weights, error
 
 
-def _filter_areas(audio: AudioConfig) -> Float[Tensor, " mels"]:
-    return mel_basis(audio).sum(dim=1).double()
+@lru_cache(maxsize=8)
+def _filter_areas(audio: AudioConfig, device: torch.device) -> Float[Tensor, " mels"]:
+    return mel_basis(audio).sum(dim=1).double().to(device)
 
 
 @lru_cache(maxsize=8)
-def _between_bins(audio: AudioConfig) -> Float[Tensor, "bins mels"]:
+def between_bins(audio: AudioConfig, device: torch.device) -> Float[Tensor, "bins mels"]:
     """Interpolate between the centres of the mel filters; outside of them the nearest one counts."""
     centres = mel_frequencies(audio.n_mels + 2, audio.f_min, audio.f_max)[1:-1]
     bins = np.linspace(0, audio.sample_rate / 2, audio.n_fft // 2 + 1)
     columns = [np.interp(bins, centres, row) for row in np.eye(audio.n_mels)]
-    return torch.from_numpy(np.stack(columns, axis=1))
+    return torch.from_numpy(np.stack(columns, axis=1)).to(device)

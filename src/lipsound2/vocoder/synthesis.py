@@ -11,6 +11,7 @@ from lipsound2.errors import CheckpointError
 from lipsound2.runtime.weights import find_weights, load_folder
 from lipsound2.runtime.windows import windows
 from lipsound2.vocoder.config import WaveGlowConfig
+from lipsound2.vocoder.consistency import context, made_consistent
 from lipsound2.vocoder.denoise import bias, denoise
 from lipsound2.vocoder.half import half_is_fast, halved
 from lipsound2.vocoder.prediction import Predictor, colour
@@ -61,18 +62,23 @@ class WaveGlowVocoder:
         Args:
             pieces: Log-mel in pieces of any length.
         """
-        waves = self._waves(pieces)
-        if not self.strength:
-            yield from (wave[0] for wave in waves)
+        config, hop, mels = self.model.config, self.audio.hop_length, self.audio.n_mels
+        pieces_made = self._made(pieces)
+        if not self.strength and not config.consistency:
+            yield from (made[mels:].T.flatten() for made in pieces_made)
             return
-        hop, size = self.audio.hop_length, self.audio.n_fft
         with torch.no_grad(), self._precision():
-            hum = bias(self.model)
-        context = -(-2 * size // hop) * hop
-        for window in windows(waves, self.chunk * hop, context):
-            yield denoise(window.columns, hum, self.strength, self.audio)[0, window.core]
+            hum = bias(self.model) if self.strength else None
+        spectrum = -(-2 * self.audio.n_fft // hop)
+        for window in windows(pieces_made, self.chunk, spectrum + context(self.audio, config.consistency)):
+            mel, wave = window.columns[:mels], window.columns[mels:].T.flatten()[None]
+            if hum is not None:
+                wave = denoise(wave, hum, self.strength, self.audio)
+            wave = made_consistent(wave, mel, self.audio, config.consistency)
+            yield wave[0, window.core.start * hop : window.core.stop * hop]
 
-    def _waves(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "1 _"]]:
+    def _made(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "rows _"]]:
+        """Put the sound of each frame below its mel."""
         config, hop = self.model.config, self.audio.hop_length
         past: Tensor | None = None
         for window in windows(self._noisy(pieces), self.chunk, config.context):
@@ -84,7 +90,7 @@ class WaveGlowVocoder:
                 by = Predictor(*(part[:, window.core] for part in self.model.predictor(mel)))
                 wave = colour(wave, by, past)
                 past = wave[:, -config.prediction :]
-            yield wave
+            yield torch.cat([mel[0, :, window.core], wave[0].unflatten(0, (-1, hop)).T])
 
     def _noisy(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "rows _"]]:
         """Put the noise that is to become a frame's sound below the frame."""

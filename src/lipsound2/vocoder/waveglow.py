@@ -8,8 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lipsound2.vocoder.config import WaveGlowConfig
-from lipsound2.vocoder.coupling import Coupling, Mixing
+from lipsound2.vocoder.coupling import Affine, Coupling, Folded, Inversion, Mixing, inversions
 from lipsound2.vocoder.prediction import Predictor, colour, predictor, whiten
+
+
+class Inversions(NamedTuple):
+    """What `coupling.inversions` knows of all mixings."""
+
+    inverses: Float[Tensor, "flows most most"]
+    log_dets: Float[Tensor, " flows"]
 
 
 class Flowed(NamedTuple):
@@ -30,6 +37,22 @@ class Flowed(NamedTuple):
     whitened: Float[Tensor, " batch"]
     seen: Float[Tensor, "batch samples"]
     made: Float[Tensor, "batch samples"] | None
+
+
+class _Flow(NamedTuple):
+    """A flow, its weights as they are multiplied, and what it takes from the mel if that is known already."""
+
+    width: int
+    mixing: Mixing
+    coupling: Coupling
+    weights: Folded
+    conditions: Tensor | None
+
+    def affine(self, kept: Tensor, mel: Tensor) -> Affine:
+        known = self.conditions
+        return self.coupling(
+            kept, self.coupling.conditions(mel, self.weights) if known is None else known, self.weights
+        )
 
 
 class WaveGlow(nn.Module):
@@ -60,6 +83,7 @@ class WaveGlow(nn.Module):
         mel: Float[Tensor, "batch mels frames"],
         past: Float[Tensor, "batch order"] | None = None,
         noise: Float[Tensor, "batch group steps"] | None = None,
+        inversions: Inversions | None = None,
     ) -> Flowed:
         """Turn sound of frames * hop_length samples into noise.
 
@@ -68,28 +92,28 @@ class WaveGlow(nn.Module):
             mel: Its log-mel.
             past: Samples before it; silence if not given.
             noise: Turned into sound by the way, as training asks for both.
+            inversions: What `inversions` gives; computed if not given.
         """
-        batch = len(wave)
-        whitened = wave.new_zeros(batch)
-        if self.config.prediction:
-            wave, whitened = whiten(wave, self.predictor(mel), past)
-        x = wave.unflatten(1, (-1, self.config.group)).transpose(1, 2)
+        seen, whitened = self._residual(wave, mel, past)
+        known = self.inversions() if inversions is None else inversions
         condition = self._condition(mel)
+        flows = self._flows(condition)
+        x = seen.unflatten(1, (-1, self.config.group)).transpose(1, 2)
         early: list[Tensor] = []
-        scaled, mixed = wave.new_zeros(batch), wave.new_zeros(batch)
-        for width, mixing, coupling in self._flows():
-            if x.shape[1] > width:
-                early.append(x[:, :-width])
-                x = x[:, -width:]
+        scaled, mixed = x.new_zeros(len(x)), x.new_zeros(len(x))
+        for flow, inverse, log_det in zip(flows, *known, strict=True):
+            if x.shape[1] > flow.width:
+                early.append(x[:, : -flow.width])
+                x = x[:, -flow.width :]
             with _exactly(x):
-                x, log_det = mixing(x)
+                x, log_det = flow.mixing(x, Inversion(inverse[: flow.width, : flow.width], log_det))
             kept, changed = x.chunk(2, dim=1)
-            shift, log_scale = coupling(kept, condition)
+            shift, log_scale = flow.affine(kept, condition)
             x = torch.cat([kept, log_scale.exp() * changed + shift], dim=1)
             mixed = mixed + x.shape[2] * log_det
             scaled = scaled + log_scale.sum(dim=(1, 2))
-        made = None if noise is None else self.unflow(mel, noise)
-        return Flowed(torch.cat([*early, x], dim=1), scaled, mixed, whitened, wave, made)
+        made = None if noise is None else self._unflow(flows, condition, noise, known)
+        return Flowed(torch.cat([*early, x], dim=1), scaled, mixed, whitened, seen, made)
 
     def infer(
         self, mel: Float[Tensor, "batch mels frames"], z: Float[Tensor, "batch group steps"]
@@ -102,24 +126,56 @@ class WaveGlow(nn.Module):
     def unflow(
         self, mel: Float[Tensor, "batch mels frames"], z: Float[Tensor, "batch group steps"]
     ) -> Float[Tensor, "batch samples"]:
-        """Turn noise into what the flows see: sound, or the residual of its linear prediction."""
-        condition = self._condition(mel)
-        x = z[:, z.shape[1] - self.config.widths[-1] :]
-        for width, mixing, coupling in reversed(self._flows()):
-            if x.shape[1] < width:
-                x = torch.cat([z[:, z.shape[1] - width : z.shape[1] - x.shape[1]], x], dim=1)
-            kept, changed = x.chunk(2, dim=1)
-            shift, log_scale = coupling(kept, condition)
-            with _exactly(x):
-                x = mixing.undo(torch.cat([kept, (changed - shift) * (-log_scale).exp()], dim=1))
-        return x.transpose(1, 2).flatten(1)
+        """Turn noise into what the flows see: sound, or the residual of its linear prediction; without gradients."""
+        with torch.no_grad():
+            condition = self._condition(mel)
+            return self._unflow(self._flows(condition), condition, z, None)
+
+    def inversions(self) -> Inversions:
+        """Invert the mixings for training, without waiting for a GPU."""
+        return Inversions(*inversions(list(self.mixings)))  # type: ignore[arg-type]
 
     def predictor(self, mel: Float[Tensor, "batch mels frames"]) -> Predictor:
         """Give the linear prediction that the mel tells of."""
         return predictor(mel, self.config.audio, self.config.prediction)
 
-    def _flows(self) -> list[tuple[int, Mixing, Coupling]]:
-        return list(zip(self.config.widths, self.mixings, self.couplings, strict=True))  # type: ignore[arg-type]
+    def _residual(
+        self, wave: Float[Tensor, "batch samples"], mel: Float[Tensor, "batch mels frames"], past: Tensor | None
+    ) -> tuple[Float[Tensor, "batch samples"], Float[Tensor, " batch"]]:
+        if not self.config.prediction:
+            return wave, wave.new_zeros(len(wave))
+        return whiten(wave, self.predictor(mel), past)
+
+    def _flows(self, condition: Float[Tensor, "batch condition steps"]) -> list[_Flow]:
+        parts = [
+            (width, mixing, coupling, coupling.folded())  # type: ignore[operator]
+            for width, mixing, coupling in zip(self.config.widths, self.mixings, self.couplings, strict=True)
+        ]
+        # In training both directions share what the mel says; otherwise it is used once and is large.
+        shared = torch.is_grad_enabled()
+        return [
+            _Flow(*part, part[2].conditions(condition, part[3]) if shared else None)  # type: ignore[operator,arg-type]
+            for part in parts
+        ]
+
+    def _unflow(
+        self,
+        flows: list[_Flow],
+        condition: Float[Tensor, "batch condition steps"],
+        z: Float[Tensor, "batch group steps"],
+        known: Inversions | None,
+    ) -> Float[Tensor, "batch samples"]:
+        x = z[:, z.shape[1] - self.config.widths[-1] :]
+        for number, flow in reversed(list(enumerate(flows))):
+            width = flow.width
+            if x.shape[1] < width:
+                x = torch.cat([z[:, z.shape[1] - width : z.shape[1] - x.shape[1]], x], dim=1)
+            kept, changed = x.chunk(2, dim=1)
+            shift, log_scale = flow.affine(kept, condition)
+            inversion = known and Inversion(known.inverses[number, :width, :width], known.log_dets[number])
+            with _exactly(x):
+                x = flow.mixing.undo(torch.cat([kept, (changed - shift) * (-log_scale).exp()], dim=1), inversion)
+        return x.transpose(1, 2).flatten(1)
 
     def _condition(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch condition steps"]:
         seen = self.upsample((mel - self.config.mel_mean) / self.config.mel_std)

@@ -214,6 +214,7 @@ def off_diagonal(alignment: Float[Tensor, "steps time"]) -> float:
 
 def mel_statistics(data: ClipDataset, most: int = 500) -> tuple[Float[Tensor, " mels"], Float[Tensor, " mels"]]:
     """Measure mean and standard deviation of each mel bin over at most `most` clips."""
-    chosen = np.linspace(0, len(data) - 1, min(len(data), most)).round().astype(int)
+    clips = len(data.entries)
+    chosen = np.linspace(0, clips - 1, min(clips, most)).round().astype(int)
     frames = torch.cat([data.mel(int(index)) for index in chosen], dim=1)
     return frames.mean(dim=1), frames.std(dim=1).clamp(min=1e-3)

@@ -3,15 +3,21 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import Tensor, nn
 
+from lipsound2 import plots
 from lipsound2.data.dataset import Place
-from lipsound2.recognizer import augment, ctc
+from lipsound2.data.sample import Wave
+from lipsound2.recognizer import ctc
 from lipsound2.recognizer.config import JasperConfig
 from lipsound2.recognizer.features import Features, features, log_power, normalize, quiet_frames
-from lipsound2.recognizer.jasper import Jasper
+from lipsound2.recognizer.jasper import Jasper, Posteriors
 from lipsound2.text.alphabet import error_rates
+from lipsound2.training import augment
+from lipsound2.training.losses import ctc_loss, quiet_loss
 from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, collate
 from lipsound2.training.task import Task, Validation
 
@@ -72,8 +78,8 @@ class JasperTask(Task[SpeechBatch]):
         stride = config.samples_per_frame // config.features.hop_length
         quiet = quiet_frames(values, lengths)[:, ::stride]
         parts = {
-            "ctc": ctc.ctc_loss(posteriors, batch.symbols, batch.symbol_lengths),
-            "quiet": self.quiet_weight * ctc.quiet_loss(posteriors, quiet, batch.symbol_lengths),
+            "ctc": ctc_loss(posteriors, batch.symbols, batch.symbol_lengths),
+            "quiet": self.quiet_weight * quiet_loss(posteriors, quiet, batch.symbol_lengths),
         }
         return parts["ctc"] + parts["quiet"], parts
 
@@ -87,7 +93,19 @@ class JasperTask(Task[SpeechBatch]):
             wer, cer = error_rates((row.said, row.read) for row in rows)
             scalars |= {f"WER {name}": wer, f"CER {name}": cer, f"loss {name}": loss}
             scores.append(wer + 1e-5 * loss)
-        return Validation(scores[0], scalars)
+        if not show:
+            return Validation(scores[0], scalars)
+        sounds = {f"speech {name}": data.wave(0) for name, data in self.val.items()}
+        mels = {name: self._spectrogram(model, wave) for name, wave in sounds.items()}
+        rate = self.model.config.features.sample_rate
+        return Validation(scores[0], scalars, {"features": plots.mels(mels)}, sounds, rate)
+
+    def _spectrogram(self, model: nn.Module, wave: Wave) -> Float32[np.ndarray, "mels frames"]:
+        """Compute the features of one wave, as the network sees them."""
+        device = next(model.parameters()).device
+        batch = torch.from_numpy(wave)[None].to(device)
+        lengths = torch.tensor([len(wave)], device=device)
+        return features(batch, lengths, self.model.config.features).values[0].float().cpu().numpy()
 
     def _log_power(self, batch: SpeechBatch, generator: torch.Generator) -> Features:
         config = self.model.config.features
@@ -106,8 +124,8 @@ class JasperTask(Task[SpeechBatch]):
         posteriors = model(*features(batch.wave, batch.wave_lengths, self.model.config.features))
         rows = []
         for i, place in enumerate(places):
-            one = ctc.Posteriors(posteriors.values[i : i + 1], posteriors.lengths[i : i + 1])
-            loss = ctc.ctc_loss(one, batch.symbols[i : i + 1], batch.symbol_lengths[i : i + 1])
+            one = Posteriors(posteriors.values[i : i + 1], posteriors.lengths[i : i + 1])
+            loss = ctc_loss(one, batch.symbols[i : i + 1], batch.symbol_lengths[i : i + 1])
             values = one.values[0, : int(one.lengths[0])].float().cpu().numpy()
             symbols = ctc.collapse(ctc.best_path(values), data.alphabet.blank)
             rows.append(Read(data.texts[place], data.alphabet.clean(data.alphabet.decode(symbols)), loss.item()))

@@ -1,0 +1,168 @@
+"""Prepared clips and a model -> generated mels on disk to train a vocoder on, and those mels read again.
+
+The model is fed the true past: its mels go with the true sound frame by frame, as those of a free run need not, and
+have the faults of generated mels. They are kept as float16, half of what float32 takes: its error is at most 0.004
+where log-mels lie (0.03 dB). Folder and resumption are those of `lipsound2.training.generated`.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lipsound2.audio import log_mel
+from lipsound2.config import CONFIG_NAME, AudioConfig, ModelConfig, read_config
+from lipsound2.corpora.clip import spread
+from lipsound2.data.dataset import choose_entries
+from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_member, read_wave, reading
+from lipsound2.errors import ConfigError, DataError
+from lipsound2.model import LipSound2
+from lipsound2.model.preprocess import view
+from lipsound2.packs import find_pack
+from lipsound2.runtime.devices import find_device
+from lipsound2.runtime.plans import read_plan
+from lipsound2.runtime.resumable import Progress
+from lipsound2.runtime.windows import striding
+from lipsound2.training.generated import PLAN_NAME, SPLITS, Maker, describe, generate
+
+
+def generate_mels(
+    prepared: Path,
+    pack: Path | str,
+    output: Path,
+    audio: AudioConfig,
+    speakers: Sequence[str] = (),
+    clips: int = 0,
+    device: str | None = None,
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Run a pack's model over prepared clips window by window, feeding it the true mel, or go on where that stopped.
+
+    Args:
+        prepared: What `lipsound2 prepare` wrote.
+        pack: A pack by name or folder, or a run's folder.
+        output: Folder for the mels.
+        audio: Settings that the mels must have.
+        speakers: Whose clips; empty takes all.
+        clips: Training clips, spread evenly; 0 takes all.
+        device: A torch device; by default the first GPU, else the CPU.
+        progress: Told how many of how many clips are done.
+
+    Raises:
+        ConfigError: The model's mels have other settings.
+        DataError: `output` was begun with other clips or another pack.
+    """
+    found = find_pack(pack)
+    own = read_config(found.model_folder / CONFIG_NAME, ModelConfig).audio
+    if own != audio:
+        message = f"the model makes mels of {own}, the vocoder wants {audio}"
+        raise ConfigError(message, "choose a vocoder that was made for this model")
+    entries = [
+        replace(entry, meta={**entry.meta, "split": split})
+        for split in SPLITS
+        for entry in spread(choose_entries(prepared, split, speakers), clips if split == "train" else 0)
+    ]
+
+    def load_maker() -> Maker:
+        model = found.load_model(find_device(device))
+        return lambda entry: encode_mel(teacher_forced_mel(model, prepared, entry))
+
+    plan = describe("mel", entries, found) | {"audio": asdict(audio)}
+    generate(output, entries, plan, load_maker, progress)
+
+
+class GeneratedMels(Mapping[str, Float[Tensor, "mels _"]]):
+    """Generated mels by the keys of their clips, read from their shards when they are asked for.
+
+    Args:
+        folder: What `generate_mels` wrote.
+        audio: Settings that the mels must have.
+
+    Raises:
+        ConfigError: They have others.
+        DataError: The folder holds no mels, or is not done.
+    """
+
+    def __init__(self, folder: Path, audio: AudioConfig) -> None:
+        self.folder = folder
+        self.audio = audio
+        plan = read_plan(folder / PLAN_NAME)
+        if plan.get("kind") != "mel":
+            raise DataError(f"{folder} holds no generated mels", "make them with: lipsound2 vocoder finetune --mels-of")
+        if plan.get("audio") != asdict(audio):
+            raise ConfigError(f"{folder} holds mels of other settings than the vocoder wants, {audio}")
+        self._entries = {entry.key: entry for entry in read_index(folder)}
+
+    def __getitem__(self, key: str) -> Float[Tensor, "mels frames"]:
+        entry = self._entries[key]
+        with reading(self.folder, entry):
+            return decode_mel(read_member(self.folder, entry, "npy"), self.audio.n_mels)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def digest(self) -> str:
+        """Return a digest of what was generated of what."""
+        files = (self.folder / PLAN_NAME, self.folder / INDEX_NAME)
+        return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def encode_mel(mel: Float[Tensor, "mels frames"]) -> bytes:
+    """Write a log-mel as a NumPy array of float16."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, mel.cpu().numpy().astype("<f2"), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def decode_mel(data: bytes, mels: int) -> Float[Tensor, "mels frames"]:
+    """Read what `encode_mel` wrote.
+
+    Raises:
+        DataError: It is no mel of so many bins.
+    """
+    buffer = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(buffer)
+        shape, by_column, kind = np.lib.format.read_array_header_1_0(buffer)
+    except (ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"its mel is damaged: {error}") from error
+    body = data[buffer.tell() :]
+    if (version, by_column, kind) != ((1, 0), False, np.dtype("<f2")) or shape[:-1] != (mels,):
+        raise DataError(f"a mel of {mels} bins in float16 was expected, got {kind} {shape}")
+    if len(body) != 2 * mels * shape[1]:
+        raise DataError("its mel is cut off")
+    return torch.from_numpy(np.frombuffer(body, kind).reshape(shape).astype(np.float32))
+
+
+@torch.inference_mode()
+def teacher_forced_mel(model: LipSound2, prepared: Path, entry: Entry) -> Float[Tensor, "mels frames"]:
+    """Run a model over a clip window by window, feeding it the true mel.
+
+    Args:
+        model: In evaluation mode.
+        prepared: What `lipsound2 prepare` wrote.
+        entry: A clip of it.
+    """
+    config = model.config
+    device = next(model.parameters()).device
+    video = view(read_crops(prepared, entry, config.video.channels), config.video)
+    wave = torch.from_numpy(read_wave(prepared, entry))
+    true = log_mel(wave[None], config.audio)
+    pieces = []
+    for start in striding(video.shape[1], config.window):
+        piece = video[:, start : start + config.window]
+        first = config.audio.mel_frames(start, config.video.fps)
+        frames = config.audio.mel_frames(start + piece.shape[1], config.video.fps) - first
+        target = torch.nn.functional.pad(true[..., first : first + frames], (0, max(0, first + frames - true.shape[2])))
+        lengths = torch.tensor([piece.shape[1]], device=device)
+        pieces.append(model(piece[None].to(device), lengths, target.to(device)).after[0].float().cpu())
+    return torch.cat(pieces, dim=1)

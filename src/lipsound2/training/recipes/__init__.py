@@ -1,0 +1,1 @@
+"""Recipes: settings of a run, and how they become a task."""

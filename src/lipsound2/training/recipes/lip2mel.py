@@ -1,0 +1,152 @@
+"""Settings and a prepared folder -> the task of `lipsound2 pretrain` and `lipsound2 finetune`."""
+
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from typing import Literal
+
+import lightning_fabric
+import torch
+from torch import nn
+
+from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, small
+from lipsound2.data.dataset import ClipDataset
+from lipsound2.errors import ConfigError
+from lipsound2.model import LipSound2
+from lipsound2.model.attention_decoder import AttentionDecoder
+from lipsound2.packs import find_pack
+from lipsound2.settings import BASE
+from lipsound2.training.begin import begun_with
+from lipsound2.training.run import Assembled, Sources, keep_model
+from lipsound2.training.tasks.lip2mel import MelTask, mel_statistics
+
+SHAPES = 15
+"""On a GPU, batches are padded to a multiple of so many video frames, so that few graphs are recorded."""
+PRESETS = {"small": small, "paper": paper}
+"""Sizes by the name that `lipsound2 pretrain --preset` takes."""
+
+
+@dataclass(frozen=True)
+class Lip2MelRecipe:
+    """All settings of a run apart from its data and devices.
+
+    Attributes:
+        model: Size of the model; None is `small`, or what the run starts from, which cannot be changed.
+        window: Square of the face that is looked at in the place of the model's `VideoConfig.window`; None keeps that.
+        train: The loop.
+        loss: The loss and what the decoder is fed.
+        augment: Augmentation of training clips.
+        dropout: Factor on the model's dropout while this run trains it; below 1 for a model that errs as much on
+            training clips as on others.
+        speakers: Whose clips are used; empty takes all.
+        clips: Training clips used, spread evenly; 0 takes all.
+        seconds: Longest stretch of a clip that is one training example; 0 takes clips whole.
+        best: What the best checkpoint is chosen by: `error`, the squared error of the mel, or `estoi`.
+        val_clips: Validation clips used, spread evenly; 0 takes all.
+        recompute: Compute the encoder's blocks again for their gradient, which takes less memory and more time.
+        graphs: Record the decoder's loop as CUDA graphs where there is a GPU.
+        on_device: Keep decoded clips on the device that trains, in the place of processes that load data.
+    """
+
+    model: ModelConfig | None = field(default=None, metadata={BASE: small})
+    window: tuple[int, int, int] | None = None
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loss: MelLossConfig = field(default_factory=MelLossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    dropout: float = 1.0
+    speakers: tuple[str, ...] = ()
+    clips: int = 0
+    seconds: float = 0.0
+    best: Literal["error", "estoi"] = "error"
+    val_clips: int = 200
+    recompute: bool = False
+    graphs: bool = True
+    on_device: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_device and self.train.workers:
+            raise ConfigError("on_device and workers exclude each other")
+        in_range(self, 0, inf, "dropout", "clips", "seconds", "val_clips")
+
+    def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
+        """Open the data and the model that the run starts from."""
+        if sources.generated or sources.more:
+            raise ConfigError("a lip-to-mel model learns from prepared clips alone, not from generated ones")
+        model = None if start is None else find_pack(start).load_model()
+        asked = self._cropped(self.model) if self.model else None
+        config = keep_model(asked, self._cropped(model.config) if model else None, lambda: self._cropped(small()))
+        recipe = replace(self, model=config)
+        train, val = (recipe._dataset(sources.prepared, split, config) for split in ("train", "val"))
+        begun = begun_with(train.entries, val.entries, model, fabric)
+        return Assembled(recipe, begun, lambda _: recipe._task(config, model, train, val, fabric))
+
+    def _cropped(self, config: ModelConfig) -> ModelConfig:
+        return replace(config, video=replace(config.video, window=self.window)) if self.window else config
+
+    def _dataset(self, prepared: Path, split: str, config: ModelConfig) -> ClipDataset:
+        taught = split == "train"
+        return ClipDataset(
+            prepared,
+            split,
+            config.audio,
+            config.video,
+            augment=self.augment if taught else None,
+            seed=self.train.seed,
+            limit=self.clips if taught else self.val_clips,
+            cache_gb=self.train.cache_gb,
+            speakers=self.speakers,
+            seconds=self.seconds if taught else 0.0,
+        )
+
+    def _task(
+        self,
+        config: ModelConfig,
+        start: LipSound2 | None,
+        train: ClipDataset,
+        val: ClipDataset,
+        fabric: lightning_fabric.Fabric,
+    ) -> MelTask:
+        """Make the model, and decode the clips that are kept."""
+        if self.on_device:
+            train.device = val.device = fabric.device
+        if self.on_device or self.train.workers:
+            train.fill_cache()
+        if fabric.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            train.multiple = val.multiple = SHAPES
+        torch.manual_seed(self.train.seed)
+        model = start or LipSound2(config)
+        model.encoder.recompute = self.recompute
+        if isinstance(model.decoder, AttentionDecoder):
+            model.decoder.graphs = self.graphs
+        model.config = config
+        scale_dropout(model, self.dropout)
+        if start is None:
+            model.set_statistics(*mel_statistics(train))
+        return MelTask(model.train(), train, val, self.loss, self.train.batch_size, self.best)
+
+
+def pretrain_recipe(preset: str = "small") -> Lip2MelRecipe:
+    """Return the default settings of training from scratch; presets are those of `PRESETS`."""
+    return Lip2MelRecipe(model=PRESETS[preset]())
+
+
+def finetune_recipe() -> Lip2MelRecipe:
+    """Return the default settings of fine-tuning: the model already reads along, so it runs free from the start."""
+    return Lip2MelRecipe(
+        train=TrainConfig(epochs=50, learning_rate=3e-4, warmup=50),
+        loss=MelLossConfig(guided_weight=0.0, sampling_to=0.0),
+    )
+
+
+def scale_dropout(model: nn.Module, factor: float) -> None:
+    """Change the dropout of a model's layers, but not its configuration.
+
+    Raises:
+        ConfigError: A share of dropout would reach 1.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout | nn.Dropout3d):
+            if layer.p * factor >= 1:
+                raise ConfigError(f"a dropout factor of {factor:g} drops all of a layer", "choose a smaller one")
+            layer.p *= factor

@@ -1,0 +1,153 @@
+"""A recipe and prepared folders -> a run folder: what every training command does."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import lightning_fabric
+import torch
+
+from lipsound2.config import TrainConfig
+from lipsound2.errors import ConfigError
+from lipsound2.runtime.devices import count_devices, find_device
+from lipsound2.runtime.plans import differences
+from lipsound2.training.agreement import as_one
+from lipsound2.training.begin import Begun, beginning
+from lipsound2.training.loop import fit
+from lipsound2.training.task import Task
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run learns from.
+
+    Attributes:
+        prepared: What `lipsound2 prepare` wrote.
+        generated: What `lipsound2.training.generated` made of it, for the tasks that learn from that.
+        more: Folders of more speech, laid out like `generated`, for training only.
+    """
+
+    prepared: Path
+    generated: Path | None = None
+    more: tuple[Path, ...] = ()
+
+
+class Assembled(NamedTuple):
+    """A run that can begin.
+
+    Attributes:
+        recipe: The recipe with the model that is trained.
+        begun: What else the run depends on.
+        make: Makes the task once the run's folder is held, with the random seed set; it may leave files there.
+    """
+
+    recipe: "Recipe"
+    begun: Begun
+    make: Callable[[Path], Task[Any]]
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """All settings of a run apart from its data and devices: a frozen dataclass."""
+
+    @property
+    def train(self) -> TrainConfig:
+        """The loop's settings."""
+        ...
+
+    def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
+        """Open the data and the model that the run starts from.
+
+        Args:
+            sources: What the run learns from.
+            start: A run folder, or a pack by name or folder; None trains from scratch.
+            fabric: Devices and precision; already launched.
+
+        Raises:
+            ConfigError: A setting would do nothing here, or does not fit the data or the model.
+        """
+        ...
+
+
+def run(
+    recipe: Recipe,
+    sources: Sources | Path,
+    folder: Path,
+    start: Path | str | None,
+    fabric: lightning_fabric.Fabric,
+) -> float:
+    """Train a model, or go on where an earlier call stopped.
+
+    Args:
+        recipe: Settings.
+        sources: What is learned from; a path is a prepared folder alone.
+        folder: Folder of the run.
+        start: What the run starts from: a run folder, or a pack by name or folder; None trains from scratch.
+        fabric: Devices and precision.
+
+    Returns:
+        The best validation score.
+    """
+    fabric.launch()
+    with as_one(fabric):
+        assembled = recipe.assemble(sources if isinstance(sources, Sources) else Sources(sources), start, fabric)
+    with beginning(folder, assembled.recipe, assembled.begun, fabric):
+        with as_one(fabric):
+            torch.manual_seed(recipe.train.seed)
+            task = assembled.make(folder)
+        return fit(task, recipe.train, folder, fabric)
+
+
+def keep_model(asked: M | None, start: M | None, default: Callable[[], M]) -> M:
+    """Return the settings of the model that is trained: of the one it starts from, else the recipe's.
+
+    Args:
+        asked: The recipe's, or None.
+        start: Those of the model that the run starts from, or None.
+        default: Makes those of a recipe that names none.
+
+    Raises:
+        ConfigError: The recipe asks for another model than the one it starts from, which it cannot change.
+    """
+    if start is None:
+        return default() if asked is None else asked
+    others = [] if asked is None else differences(start, asked, "model")
+    if others:
+        raise ConfigError(
+            f"fine-tuning keeps the model that it starts from, the recipe asks for another: {'; '.join(others)}",
+            "leave `model` out of the recipe, or train from scratch",
+        )
+    return start
+
+
+def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
+    """Choose devices and processes.
+
+    Under torchrun or `fabric run` the number of processes and nodes is theirs.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        devices: Processes on this machine.
+        precision: See `TrainConfig`.
+
+    Raises:
+        ConfigError: There is no such device, or there are not so many.
+    """
+    kind, _, number = find_device(device).partition(":")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    nodes = int(os.environ.get("WORLD_SIZE", local)) // local
+    most = count_devices(kind)
+    if local > (1 if number else most or local):
+        raise ConfigError(f"{local} processes for {1 if number else most} of {device}", "give fewer with --devices")
+    strategy = "ddp" if local * nodes > 1 else "auto"
+    return lightning_fabric.Fabric(
+        accelerator=kind,
+        devices=[int(number)] if number and kind != "cpu" else local,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
+    )
