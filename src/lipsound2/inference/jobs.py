@@ -128,7 +128,7 @@ def _expand(source: Path, results: Results, suffixes: Collection[str], refused: 
     files, unusable = _look_below(source, results, suffixes)
     refused += unusable
     if not files and not unusable:
-        what = "video or sound" if set(suffixes) >= SOUND_SUFFIXES else "video"
+        what = "video or audio" if set(suffixes) >= SOUND_SUFFIXES else "video"
         hint = "known are mp4, mov, mkv, avi, webm, mpg and the like; results of earlier calls do not count"
         raise MediaError(f"no {what} in the folder {source}", hint)
     return [(video, os.fspath(video.parent.relative_to(source) / video.stem)) for video in files]

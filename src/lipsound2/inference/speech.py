@@ -20,7 +20,7 @@ from lipsound2.text.alphabet import Transcript
 from lipsound2.text.subtitles import WRITERS, Cue, cues, to_json, to_vtt
 
 FORMATS = ("wav", "mp4", "png")
-"""What `Speech.save` can write: sound, the video with the new sound, a picture of mel and alignment.
+"""What `Speech.save` can write: audio, the video with the new audio, a figure of mel and alignment.
 
 Speech that was read can also be written as any of `subtitles.WRITERS`.
 """
@@ -33,22 +33,22 @@ MEASURES = ("pictures", "familiarity")
 
 @dataclass(frozen=True)
 class Speech:
-    """What was spoken in a video.
+    """Speech reconstructed from a video.
 
     Attributes:
         source: The video.
         wave: Samples in [-1, 1], exactly as long as the video.
         mel: Log-mel; silence where no face was seen.
         before: The same before the postnet.
-        windows: What the model said window by window, with `start` in frames of the video.
+        windows: The model's output window by window, with `start` in frames of the video.
         gaps: Stretches (from, to) in seconds without a face.
         audio: Settings of mel and wave.
         fps: Video frames a second.
         transcript: Its words, once it was read.
         faces: Face tracks of the video.
-        notes: What a user should know of it, a line each.
-        pictures: What became of the video's pictures.
-        video_track: The track of pictures that was asked for, from 1.
+        notes: Warnings, a line each.
+        pictures: What became of the video's frames.
+        video_track: The video track that was asked for, from 1.
         familiarity: How well the pack knows the face, in 0..1; None where the pack cannot tell. Of several tracks
             the lowest counts.
     """
@@ -103,7 +103,7 @@ class Speech:
         ]
 
     def read(self, recognizer: Recognizer) -> "Speech":
-        """Give the same speech with its words."""
+        """Return the same speech with its words."""
         return replace(self, transcript=transcribe_wave(recognizer, self.wave, self.sample_rate))
 
     def save(
