@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from lipsound2.corpora.clip import SPLITS_NAME, spread
+from lipsound2.corpora.clip import spread
+from lipsound2.corpora.splits import SPLITS_NAME
 from lipsound2.packs.familiarity import Familiarity, Features, Layer
 from lipsound2.packs.pack import load_model, write_sums
 from lipsound2.simulate.film import write_film

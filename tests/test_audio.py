@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pystoi import stoi
 
-from lipsound2.audio import fine, griffin_lim, log_mel, mel_basis, mel_frequencies, mel_to_magnitude
+from lipsound2.audio import fine, griffin_lim, log_mel, mel_basis, mel_frequencies, mel_to_magnitude, resample
 from lipsound2.config import AudioConfig, audio_16k, audio_22k
 from lipsound2.errors import ConfigError
 from lipsound2.vocoder import GriffinLim
@@ -134,3 +134,12 @@ def test_mel_filters_are_those_of_librosa_to_the_last_bit(config):
     assert np.array_equal(mel_basis(config).numpy(), expected)
     edges = librosa.mel_frequencies(config.n_mels, fmin=config.f_min, fmax=config.f_max)
     assert np.array_equal(mel_frequencies(config.n_mels, config.f_min, config.f_max), edges)
+
+
+def test_a_tone_keeps_its_pitch_when_it_is_resampled():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(22_050) / 22_050).astype(np.float32)
+    made = resample(tone, 22_050, 16_000)
+    assert (len(made), made.dtype) == (16_000, np.float32)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
+    assert np.abs(made - expected)[100:-100].max() < 0.01
+    assert resample(tone, 16_000, 16_000) is tone

@@ -20,7 +20,7 @@ from lipsound2.corpora import Clip
 from lipsound2.corpora.folder import find_videos
 from lipsound2.corpora.protocols import PROTOCOLS, Protocol, find_protocol
 from lipsound2.data.shards import Entry, read_index
-from lipsound2.errors import ConfigError, DataError, StorageError
+from lipsound2.errors import ConfigError, DataError, LipSoundError, StorageError
 from lipsound2.evaluation import evaluate as module
 from lipsound2.evaluation.bench import Bench, Settings
 from lipsound2.evaluation.compare import compare, markdown, titles
@@ -28,6 +28,7 @@ from lipsound2.evaluation.evaluate import evaluate
 from lipsound2.evaluation.material import Source, open_material
 from lipsound2.evaluation.summary import read_summary
 from lipsound2.packs import find_pack
+from lipsound2.runtime.executors import Outcome, attempt
 from lipsound2.runtime.weights import save_weights
 
 __all__ = ["run"]
@@ -120,6 +121,21 @@ def test_a_measure_that_fails_costs_only_its_clip(report, tmp_path, monkeypatch)
     summary = evaluate(settings, tmp_path / "report", workers=1)
     assert (summary.clips, summary.failed) == (3, 1)
     assert "division by zero" in (tmp_path / "report" / "missing.csv").read_text()
+
+
+def test_a_clip_that_ends_its_process_costs_only_itself(report, tmp_path, monkeypatch):
+    class Deadly:
+        def run(self, worker, items):
+            work = worker()
+            for item in items:
+                died = LipSoundError("the worker process died on it") if item.number == 1 else attempt(work, item)
+                yield Outcome(item, died)
+
+    monkeypatch.setattr(module, "choose", lambda workers: Deadly())
+    settings = replace(report[1], recognizers=(), metrics=("length_ratio",))
+    summary = evaluate(settings, tmp_path / "report")
+    assert (summary.clips, summary.failed) == (3, 1)
+    assert "the worker process died on it" in (tmp_path / "report" / "missing.csv").read_text()
 
 
 def test_what_is_else_in_a_report_is_named(report, tmp_path):

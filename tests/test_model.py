@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,10 +19,11 @@ from lipsound2.config import (
     to_json,
 )
 from lipsound2.errors import ConfigError
-from lipsound2.inference.windows import Window, cross_fade, generate, window_starts
+from lipsound2.inference.windows import Window, cross_fade, generate
 from lipsound2.model import LipSound2
 from lipsound2.model.attention import LocationAwareAttention
 from lipsound2.model.memory import Decoder, Memory
+from lipsound2.runtime.windows import evenly
 
 
 def tiny(frames_per_step: int = 4, prenet_dim: int = 8) -> ModelConfig:
@@ -170,17 +170,6 @@ def test_brightness_and_contrast_of_the_picture_do_not_matter():
     torch.testing.assert_close(plain, bright, atol=1e-3, rtol=1e-3)
 
 
-def test_window_starts_cover_everything():
-    for frames in range(1, 300):
-        starts = window_starts(frames, 75, 25)
-        size = min(75, frames)
-        assert starts[0] == 0
-        assert starts[-1] + size == frames
-        assert all(0 < b - a <= 50 for a, b in pairwise(starts))
-    with pytest.raises(ValueError, match="overlap"):
-        window_starts(10, 5, 5)
-
-
 def test_generate_of_a_short_clip_is_one_free_run():
     model = make(tiny())
     video = clip(20)
@@ -215,21 +204,21 @@ def test_generate_holds_one_window_of_video_at_a_time():
 
     model.forward = watched
     generate(model, views(), 300)
-    starts = window_starts(300, 30, 10)
+    starts = evenly(300, 30, 10)
     assert most == [start + 30 for start in starts]
 
 
 def test_cross_fade_of_windows_that_agree_changes_nothing():
     config = tiny()
     mel = torch.randn(80, 4 * 100)
-    starts = window_starts(100, 30, 10)
+    starts = evenly(100, 30, 10)
     windows = [Window(s, mel[:, 4 * s : 4 * s + 120], torch.zeros(30, 30)) for s in starts]
     torch.testing.assert_close(cross_fade(windows, 100, config), mel)
 
 
 def test_cross_fade_moves_smoothly_between_windows_that_differ():
     config = tiny()
-    starts = window_starts(50, 30, 10)
+    starts = evenly(50, 30, 10)
     windows = [Window(s, torch.full((80, 120), float(i)), torch.zeros(30, 30)) for i, s in enumerate(starts)]
     joined = cross_fade(windows, 50, config)[0]
     assert joined[0] == 0

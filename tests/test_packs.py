@@ -66,6 +66,17 @@ def test_a_changed_byte_is_refused(pack):
         find_pack(pack)
 
 
+def test_a_pack_is_verified_once_as_long_as_nobody_touches_it(pack, monkeypatch):
+    seen = []
+    monkeypatch.setattr("lipsound2.packs.pack.verify", seen.append)
+    find_pack(pack)
+    find_pack(pack)
+    assert seen == [pack]
+    (pack / "README.md").touch()
+    find_pack(pack)
+    assert seen == [pack, pack]
+
+
 def test_missing_added_and_pickled_files_are_refused(pack):
     (pack / "notes.txt").write_text("hello")
     with pytest.raises(CheckpointError, match=r"notes\.txt is not listed"):

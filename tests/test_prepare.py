@@ -24,6 +24,7 @@ from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wav
 from lipsound2.data.shards import read_crops, read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.errors import DataError, FaceError, StorageError
 from lipsound2.runtime.claims import claim
+from lipsound2.runtime.executors import Outcome
 from lipsound2.runtime.names import sample_key
 
 
@@ -69,7 +70,7 @@ def test_the_same_faces_always_give_the_same_bytes(prepared):
 
 
 def test_a_second_call_finds_all_done(clips, prepared, monkeypatch):
-    monkeypatch.setattr(module, "_run_pool", lambda *_: pytest.fail("nothing was left to do"))
+    monkeypatch.setattr(module.Processes, "run", lambda *_: pytest.fail("nothing was left to do"))
     before = contents(prepared)
     assert prepare(read_folder(clips), prepared, PrepareConfig(shard_size=4)).failures == 0
     assert contents(prepared) == before
@@ -94,17 +95,24 @@ def test_other_settings_are_refused(clips, prepared):
 def instead_of_work(made: list[str]):
     """What stages small samples in the place of faces and sound."""
 
-    def run(tasks, *_):
-        for task in tasks:
-            made.append(task.clip.id)
-            meta = {"id": task.clip.id, "split": task.clip.split, "speaker": "ann", "fps": 25, "sample_rate": 16_000}
-            if "bad" in task.clip.id:
-                module._stage_failure(task, "bad")
-            else:
+    class Executor:
+        def run(self, worker, tasks):
+            for task in tasks:
+                made.append(task.clip.id)
+                meta = {
+                    "id": task.clip.id,
+                    "split": task.clip.split,
+                    "speaker": "ann",
+                    "fps": 25,
+                    "sample_rate": 16_000,
+                }
+                if "bad" in task.clip.id:
+                    yield Outcome(task, DataError("bad"))
+                    continue
                 write_shard(task.sample, [Sample(sample_key(task.clip.id), {"json": json.dumps(meta).encode()}, meta)])
-            yield task
+                yield Outcome(task)
 
-    return run
+    return lambda workers: Executor()
 
 
 def invented(*ids: str) -> list[Clip]:
@@ -133,7 +141,7 @@ def swap_headers(path: Path) -> None:
 )
 def test_a_second_call_makes_what_is_damaged_anew_and_nothing_else(tmp_path, monkeypatch, damage, again):
     made: list[str] = []
-    monkeypatch.setattr(module, "_run_pool", instead_of_work(made))
+    monkeypatch.setattr(module, "Processes", instead_of_work(made))
     wanted, config = invented("a", "b", "c", "bad", "d"), PrepareConfig(shard_size=2)
     assert prepare(wanted, tmp_path, config) == (4, 1)
     before = contents(tmp_path)
@@ -147,7 +155,7 @@ def test_a_second_call_makes_what_is_damaged_anew_and_nothing_else(tmp_path, mon
 
 
 def test_names_that_differ_in_a_sign_alone_stay_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    monkeypatch.setattr(module, "Processes", instead_of_work([]))
     names = ("clip 1", "clip.1", "clip_1", "line\u2028feed", "s\\xe9")
     prepare(invented(*names), tmp_path, PrepareConfig())
     entries = read_index(tmp_path)
@@ -159,14 +167,14 @@ def test_names_that_differ_in_a_sign_alone_stay_apart(tmp_path, monkeypatch):
 
 
 def test_a_failure_of_a_clip_whose_path_is_no_text_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    monkeypatch.setattr(module, "Processes", instead_of_work([]))
     clip = Clip("bad", Path("s\udce9.mp4"), "ann", "train")
     assert prepare([clip], tmp_path, PrepareConfig()) == (0, 1)
     assert "s\\\\xe9.mp4" in (tmp_path / "failures.jsonl").read_text()
 
 
 def test_two_at_once_do_not_work_in_one_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    monkeypatch.setattr(module, "Processes", instead_of_work([]))
     holder = rf"another prepare \(process {os.getpid()} on .*\) is working in"
     with claim(tmp_path, "prepare"), pytest.raises(StorageError, match=holder):
         prepare(invented("a"), tmp_path, PrepareConfig())
@@ -174,7 +182,7 @@ def test_two_at_once_do_not_work_in_one_folder(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "_run_pool", instead_of_work([]))
+    monkeypatch.setattr(module, "Processes", instead_of_work([]))
 
     def unknown(*_args, **_kwargs):
         raise OSError(38, "Function not implemented")

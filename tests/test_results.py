@@ -12,8 +12,8 @@ from test_pipeline import pipeline, speech, video
 
 from lipsound2.errors import ConfigError, LipSoundError, StorageError
 from lipsound2.inference import jobs, speech_files
-from lipsound2.inference.facts import facts
 from lipsound2.inference.results import LONGEST, RECORDS, Results, difference, fit
+from lipsound2.inference.speech import facts
 from lipsound2.inference.speech_files import Options, Tools, speak_all
 from lipsound2.runtime import atomic
 from lipsound2.runtime.terminal import Manner, behave
@@ -97,14 +97,14 @@ def test_inputs_that_are_none(films, tmp_path, monkeypatch):
     empty.mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
     locked = film(films / "locked" / "a.mp4").parent
-    iterate = Path.iterdir
+    scan = os.scandir
 
-    def refuse(folder: Path):
+    def refuse(folder):
         if folder == locked:
             raise PermissionError(13, "Permission denied", str(folder))
-        return iterate(folder)
+        return scan(folder)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     good = film(films / "good.mp4")
     bad = ["http://a.b/c.mp4", "rtsp://a/b", "file:///a.mp4", "-", "none.mp4", empty, tmp_path / "pipe.mp4"]
     found = jobs.find_jobs([*map(Path, bad), films], Results(tmp_path / "out"))

@@ -76,7 +76,7 @@ def test_processes_make_the_same_clips_and_more_go_on(made, tmp_path):
 
 @needs_all
 def test_another_corpus_is_not_mixed_in(made):
-    with pytest.raises(DataError, match="another seed, size"):
+    with pytest.raises(DataError, match="another corpus: seed 5, not 6; size 64, not 96"):
         simulate(SimulateConfig(clips=2, speakers=2, grammar="digits", size=96, seed=6, difficulty=0.3), made)
 
 
@@ -111,7 +111,7 @@ def test_a_clip_that_fails_is_named_and_the_others_are_made(tmp_path, monkeypatc
     monkeypatch.setattr(corpus.Studio, "shoot", fail_first)
     report = simulate(SMALL, tmp_path / "sim", workers=1)
     assert (report.made, report.kept) == (1, 0)
-    assert [(failure.clip[:6], failure.reason) for failure in report.failures] == [("sim01/", "the lamp broke")]
+    assert [(failure.name[:6], failure.reason) for failure in report.failures] == [("sim01/", "the lamp broke")]
     assert len(list(read_folder(tmp_path / "sim"))) == 1
 
 

@@ -8,13 +8,13 @@ import pytest
 from lipsound2.errors import MissingExtraError
 from lipsound2.faces import MtcnnDetector
 from lipsound2.simulate import packages
+from lipsound2.simulate.buffers import NOTHING
 from lipsound2.simulate.camera import Camera, look, take
 from lipsound2.simulate.figure import Figure, Identity, Pose
 from lipsound2.simulate.head import Part, load_head
 from lipsound2.simulate.lens import Lens, record
 from lipsound2.simulate.mouth import Articulation, face_units
 from lipsound2.simulate.paint import Look
-from lipsound2.simulate.raster import NOTHING
 from lipsound2.simulate.shade import Light
 from lipsound2.simulate.speaker import make_speaker
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lipsound2.simulate.raster import FAR, NOTHING, rasterise, vertex_normals
+from lipsound2.simulate.buffers import FAR, NOTHING
+from lipsound2.simulate.raster import rasterise, vertex_normals
 from lipsound2.simulate.subdivision import subdivide, subdivide_corners, triangles
 
 pytest.importorskip("numba", reason="numba is not installed")

@@ -47,3 +47,10 @@ def test_edit_distance_is_a_metric(x, y, z):
     assert (edit_distance(x, y) == 0) == (x == y)
     assert edit_distance(x, z) <= edit_distance(x, y) + edit_distance(y, z)
     assert abs(len(x) - len(y)) <= edit_distance(x, y) <= max(len(x), len(y))
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), st.lists(st.sampled_from("abc"), max_size=8))
+def test_error_rates_are_those_of_jiwer(said, heard):
+    jiwer = pytest.importorskip("jiwer")
+    said, heard = " ".join(said), " ".join(heard)
+    assert error_rates([(said, heard)]) == (jiwer.wer(said, heard), jiwer.cer(said, heard))

@@ -12,6 +12,7 @@ from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, TrainConfig, to_json
 from lipsound2.errors import CheckpointError, ConfigError
 from lipsound2.runtime.weights import save_weights
+from lipsound2.runtime.windows import windows
 from lipsound2.training.losses import spectral_distance
 from lipsound2.training.optimizers import make_optimizer
 from lipsound2.vocoder import Vocoder
@@ -23,7 +24,6 @@ from lipsound2.vocoder.integers import integers_are_fast, quantize
 from lipsound2.vocoder.prediction import colour, predictor, whiten
 from lipsound2.vocoder.synthesis import WaveGlowVocoder, load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import Flowed, WaveGlow, surprise
-from lipsound2.vocoder.windows import windows
 
 AUDIO = AudioConfig(sample_rate=16_000, n_fft=128, win_length=64, hop_length=16, n_mels=6)
 SIZES = {"audio": AUDIO, "group": 8, "flows": 6, "layers": 2, "channels": 8, "condition": 10, "mel_mean": -3.0}

@@ -4,7 +4,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lipsound2.inference.pipeline import Pipeline, Speech, load
+    from lipsound2.inference.pipeline import Pipeline, load
+    from lipsound2.inference.speech import Speech
 
 # Idle OpenMP threads that spin take the cores from those that work; it counts when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

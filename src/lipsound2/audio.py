@@ -1,4 +1,4 @@
-"""Waveform <-> log-mel spectrogram.
+"""Waveform <-> log-mel spectrogram, and a waveform at another rate.
 
 Frame i of a spectrogram is centred on sample i * hop_length, and a wave of n samples has exactly
 n // hop_length frames, so that frames and video frames stay in step however long the clip is.
@@ -6,10 +6,11 @@ n // hop_length frames, so that frames and video frames stay in step however lon
 
 from dataclasses import replace
 from functools import lru_cache
+from math import gcd
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from lipsound2.config import AudioConfig
@@ -45,6 +46,16 @@ def mel_to_magnitude(
     for _ in range(iterations):
         magnitude = magnitude * wanted / (gram @ magnitude).clamp(min=1e-10)
     return magnitude
+
+
+def resample(wave: Float32[np.ndarray, " samples"], sample_rate: int, wanted: int) -> Float32[np.ndarray, " resampled"]:
+    """Change the sample rate by a polyphase filter."""
+    if sample_rate == wanted:
+        return wave
+    from scipy.signal import resample_poly  # most of a second to import, and seldom needed
+
+    common = gcd(sample_rate, wanted)
+    return resample_poly(wave, wanted // common, sample_rate // common).astype(np.float32)
 
 
 def griffin_lim(

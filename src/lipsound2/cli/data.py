@@ -97,5 +97,5 @@ def simulate(
     told = {"output": str(output), "made": report.made, "kept": report.kept, "failures": len(report.failures)}
     result(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures", told)
     for failure in report.failures:
-        say(f"{failure.clip}: {failure.reason}")
+        say(f"{failure.name}: {failure.reason}")
     exit_with(len(report.failures), clips, "clips")

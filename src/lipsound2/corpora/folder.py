@@ -1,6 +1,5 @@
 """A folder of videos, with transcripts beside them where there are any -> clips."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from lipsound2.corpora.splits import match_splits
 from lipsound2.corpora.transcripts import Transcripts
 from lipsound2.errors import DataError
 from lipsound2.media import VIDEO_SUFFIXES
+from lipsound2.runtime.folders import walk
 from lipsound2.runtime.names import clip_id
 from lipsound2.runtime.terminal import warn
 
@@ -52,38 +52,16 @@ def find_videos(root: Path) -> list[Path]:
     Linked folders are entered, but none within itself; links to nothing are listed, for whoever opens them to report.
     """
     unread: list[OSError] = []
-    videos = sorted(_walk(root, frozenset(), unread))
+    videos = sorted(path for _, files in walk(root, unread.append) for path in files if _is_video(path))
     if unread:
         count = "1 folder" if len(unread) == 1 else f"{len(unread)} folders"
         warn(f"{count} below {root} could not be read, such as {unread[0].filename} ({unread[0].strerror})")
     return videos
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]], unread: list[OSError]) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        unread.append(error)
-        return
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(path, above | {here}, unread)
-        elif path.suffix.lower() in VIDEO_SUFFIXES and (entry.is_symlink() or entry.is_file()):
-            yield path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+def _is_video(path: Path) -> bool:
+    """Return whether a path may be a video: no pipe and no device, but perhaps a link to nothing."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and (path.is_symlink() or path.is_file())
 
 
 def _ids(root: Path, videos: list[Path]) -> dict[Path, str]:

@@ -11,36 +11,25 @@ import os
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from lipsound2 import faces
 from lipsound2.corpora.clip import SPLITS, Clip
-from lipsound2.data.repair import (
-    FAILURES_NAME,
-    STAGING_NAME,
-    Shards,
-    check_plan,
-    part,
-    read_failures,
-    restage_if_damaged,
-)
+from lipsound2.data.repair import FAILURES_NAME, Shards, check_plan, part, read_failures, restage_if_damaged
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
-from lipsound2.errors import DataError, LipSoundError, StorageError, guard
-from lipsound2.runtime.atomic import sweep, write_text
-from lipsound2.runtime.claims import claim
+from lipsound2.errors import DataError, LipSoundError
+from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.executors import Processes, Worker
 from lipsound2.runtime.names import printable
-from lipsound2.runtime.workers import interrupts_held_back, settle
+from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
 
 DetectorFactory = Callable[[], faces.Detector]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +62,11 @@ class Task(NamedTuple):
     sample: Path
     failure: Path
 
+    @property
+    def name(self) -> str:
+        """The video, as errors quote it."""
+        return str(self.clip.video)
+
     def done(self) -> bool:
         """Tell whether an earlier run finished the clip."""
         return self.sample.exists() or self.failure.exists()
@@ -101,34 +95,79 @@ def prepare(
         StorageError: `output` cannot be written, or another process works in it.
     """
     shards = _plan(list(clips), config)
-    with claim(output, "prepare"):
-        check_plan(output, shards, asdict(config.sample), config.shard_size)
-        sweep(output)
-        restage_if_damaged(output, shards)
-        return _prepare(output, shards, config, detector, progress)
-
-
-def _prepare(
-    output: Path, shards: Shards, config: PrepareConfig, detector: DetectorFactory, progress: Progress
-) -> Summary:
-    total = sum(map(len, shards.values()))
-    if not (output / INDEX_NAME).exists():
-        tasks = {name: _tasks(output, name, members) for name, members in shards.items()}
-        todo = [task for name in shards if not part(output, name).exists() for task in tasks[name] if not task.done()]
-        missing = Counter(task.shard for task in todo)
-        for name in shards.keys() - missing.keys():
-            _assemble(output, name, tasks[name])
-        progress(total - len(todo), total)
-        for count, task in enumerate(_run(todo, config, detector), total - len(todo) + 1):
-            missing[task.shard] -= 1
-            if not missing[task.shard]:
-                _assemble(output, task.shard, tasks[task.shard])
-            progress(count, total)
-        _finish(output, list(shards))
-    shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
-    progress(total, total)
+    # Always in processes of their own, since a damaged video may end the one that decodes it.
+    resumable_map(
+        _Preparation(output, shards, config, detector), Processes(config.workers or os.cpu_count() or 1), progress
+    )
     failures = len(read_failures(output))
-    return Summary(total - failures, failures)
+    return Summary(sum(map(len, shards.values())) - failures, failures)
+
+
+class _Preparation(FolderJob[Task]):
+    """The samples of clips, which are staged one by one and put together shard by shard."""
+
+    title = "prepare"
+
+    def __init__(self, output: Path, shards: Shards, config: PrepareConfig, detector: DetectorFactory) -> None:
+        self.output = output
+        self.shards = shards
+        self.config = config
+        self.detector = detector
+        self.tasks = {name: _tasks(output, name, members) for name, members in shards.items()}
+        self.missing = Counter({name: len(members) for name, members in shards.items()})
+
+    def begin(self) -> None:
+        """See that the same clips are prepared with the same settings, and set whole shards aside."""
+        check_plan(self.output, self.shards, asdict(self.config.sample), self.config.shard_size)
+        restage_if_damaged(self.output, self.shards)
+        self.assembled = {name for name in self.shards if part(self.output, name).exists()}
+
+    def complete(self) -> bool:
+        """Return whether there is an index."""
+        return (self.output / INDEX_NAME).exists()
+
+    def items(self) -> Sequence[Task]:
+        """List the clips, shard by shard."""
+        return [task for tasks in self.tasks.values() for task in tasks]
+
+    def staged(self, item: Task) -> bool:
+        """Return whether a clip is part of a shard, staged, or known to fail."""
+        return item.shard in self.assembled or item.done()
+
+    def worker(self) -> Worker[Task]:
+        """Return what loads the face detector."""
+        return partial(_Preparer, self.detector, self.config.sample)
+
+    def fail(self, item: Task, error: LipSoundError) -> None:
+        """Stage the reason."""
+        known = {"clip": item.clip.id, "video": str(item.clip.video), "reason": error.message}
+        record: dict[str, object] = {name: printable(value) for name, value in known.items()}
+        write_text(item.failure, to_lines([record]))
+
+    def landed(self, item: Task) -> None:
+        """Put a shard together once all of its clips are done."""
+        self.missing[item.shard] -= 1
+        if not self.missing[item.shard]:
+            _assemble(self.output, item.shard, self.tasks[item.shard])
+
+    def finish(self) -> None:
+        """Join the parts; the index comes last and says that all is done."""
+        parts = [part(self.output, shard) for shard in self.shards]
+        for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
+            texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
+            write_text(self.output / name, "".join(texts))
+
+
+class _Preparer:
+    """What a worker keeps from clip to clip."""
+
+    def __init__(self, detector: DetectorFactory, config: SampleConfig) -> None:
+        self.detector = detector()
+        self.config = config
+
+    def __call__(self, task: Task) -> None:
+        """Stage a clip's sample."""
+        write_shard(task.sample, [make_sample(task.clip, self.detector, self.config)])
 
 
 def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
@@ -166,95 +205,9 @@ def _assemble(output: Path, shard: str, tasks: list[Task]) -> None:
     shutil.rmtree(output / STAGING_NAME / shard, ignore_errors=True)
 
 
-def _finish(output: Path, shards: list[str]) -> None:
-    """Join the parts; the index comes last and says that all is done."""
-    parts = [part(output, shard) for shard in shards]
-    for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
-        texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
-        write_text(output / name, "".join(texts))
-
-
 def _staged_sample(path: Path) -> Sample:
     with tarfile.open(path) as tar:
         contents = {info.name: reader.read() for info in tar if (reader := tar.extractfile(info))}
     key = next(iter(contents)).rsplit(".", 1)[0]
     files = {name.rsplit(".", 1)[1]: data for name, data in contents.items()}
     return Sample(key, files, json.loads(files["json"]))
-
-
-def _run(tasks: list[Task], config: PrepareConfig, detector: DetectorFactory) -> Iterator[Task]:
-    """Work on tasks in parallel; those under way when a worker dies are tried once more, each alone."""
-    workers = min(config.workers or os.cpu_count() or 1, max(len(tasks), 1))
-    waiting = iter(tasks)
-    while batch := list(islice(waiting, 64 * workers)):
-        left = {task.sample: task for task in batch}
-        try:
-            for task in _run_pool(batch, workers, config, detector):
-                del left[task.sample]
-                yield task
-        except BrokenProcessPool:
-            for task in left.values():
-                _run_alone(task, config, detector)
-                yield task
-
-
-def _run_alone(task: Task, config: PrepareConfig, detector: DetectorFactory) -> None:
-    try:
-        if not task.done():
-            list(_run_pool([task], 1, config, detector))
-    except BrokenProcessPool:
-        _stage_failure(task, "the worker process died on it")
-
-
-def _run_pool(tasks: list[Task], workers: int, config: PrepareConfig, detector: DetectorFactory) -> Iterator[Task]:
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (detector, config.sample)) as pool:
-        with interrupts_held_back():
-            running: set[Future[Task]] = {pool.submit(_work, task) for task in tasks}
-        try:
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Worker(NamedTuple):
-    """What a worker process keeps from clip to clip."""
-
-    detector: faces.Detector | LipSoundError
-    config: SampleConfig
-
-
-_worker: _Worker | None = None
-
-
-def _start_worker(detector: DetectorFactory, config: SampleConfig) -> None:
-    global _worker
-    settle()
-    try:
-        _worker = _Worker(detector(), config)
-    except LipSoundError as error:  # told by the first clip, since a worker that does not start is taken for a dead one
-        _worker = _Worker(error, config)
-
-
-def _work(task: Task) -> Task:
-    assert _worker is not None
-    if isinstance(_worker.detector, LipSoundError):
-        raise _worker.detector
-    try:
-        with guard(task.clip.video):
-            sample = make_sample(task.clip, _worker.detector, _worker.config)
-    except StorageError:
-        raise
-    except LipSoundError as error:
-        _stage_failure(task, error.message)
-    else:
-        write_shard(task.sample, [sample])
-    return task
-
-
-def _stage_failure(task: Task, reason: str) -> None:
-    known = {"clip": task.clip.id, "video": str(task.clip.video), "reason": reason}
-    record: dict[str, object] = {name: printable(value) for name, value in known.items()}
-    write_text(task.failure, to_lines([record]))

@@ -15,12 +15,12 @@ from lipsound2.corpora.clip import Clip
 from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_shard, to_lines, whole
 from lipsound2.errors import DataError
 from lipsound2.runtime.atomic import write_text
-from lipsound2.runtime.plans import differences, read_plan
+from lipsound2.runtime.plans import changes, read_plan, write_plan
+from lipsound2.runtime.resumable import STAGING_NAME
 from lipsound2.runtime.terminal import warn
 
 FAILURES_NAME = "failures.jsonl"
 PLAN_NAME = "prepared.json"
-STAGING_NAME = ".staging"
 CLIPS_NAME = "clips.json"
 
 Shards = dict[str, list[Clip]]
@@ -41,23 +41,17 @@ def check_plan(output: Path, shards: Shards, sample: dict[str, object], shard_si
         "shard_size": shard_size,
     }
     path = output / PLAN_NAME
-    if not path.exists():
-        write_text(path, json.dumps(plan, indent=2, sort_keys=True) + "\n")
+    others = changes(path, plan)
+    if others is None:
+        write_plan(path, plan)
         write_text(output / STAGING_NAME / CLIPS_NAME, json.dumps(listing) + "\n")
         return
-    begun = read_plan(path)
-    if not begun:
-        raise DataError(f"{path} is damaged", "choose another folder with -o or delete this one")
-    settings = [
-        line.removeprefix("sample.")
-        for name in ("sample", "shard_size")
-        for line in differences(begun.get(name, plan[name]), plan[name], name)
-    ]
+    settings = [line.removeprefix("sample.") for line in others if not line.startswith("clips")]
     if settings:
         raise DataError(
             f"{output} was begun with other settings: {'; '.join(settings)}", "give the same ones, or choose another -o"
         )
-    if begun.get("clips_sha256") != plan["clips_sha256"]:
+    if others:
         raise _other_clips(output, listing)
 
 

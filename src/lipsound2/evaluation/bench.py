@@ -1,8 +1,9 @@
 """A clip of an evaluation -> its sounds, one a row, and all their figures: what one worker does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from lipsound2.data.sample import encode_wave
 from lipsound2.errors import LipSoundError, StorageError, guard
 from lipsound2.evaluation import words
 from lipsound2.evaluation.material import Item, Material, Source, open_material
-from lipsound2.evaluation.metrics import UnmeasurableError, choose_meters
+from lipsound2.evaluation.metrics import Meter, UnmeasurableError, choose_meters
 from lipsound2.evaluation.score import Scores, score
 from lipsound2.evaluation.sound import RATE, Sound, Wave
 from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult, all_metrics
@@ -24,9 +25,9 @@ from lipsound2.packs import find_pack
 from lipsound2.recognizer.base import Recognizer
 from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.devices import find_device
+from lipsound2.runtime.resumable import STAGING_NAME
 from lipsound2.vocoder.choose import choose_vocoder
 
-STAGING_NAME = ".staging"
 MelFrame = Float32[np.ndarray, " mels"]
 
 
@@ -82,6 +83,13 @@ class Job:
     detector: Callable[[], Detector]
 
 
+class Numbered(NamedTuple):
+    """A clip by its number, and its id for errors."""
+
+    number: int
+    name: str
+
+
 class Bench:
     """What a worker keeps from clip to clip.
 
@@ -109,15 +117,14 @@ class Bench:
     def work(self, index: int) -> None:
         """Speak and measure a clip; what was found, or why nothing was, is staged as a file."""
         item = self.material.items[index]
-        result = ClipResult(item.id, item.speaker, None)
-        result.said = words.normalize(item.transcript) if item.transcript else ""
+        result = _empty(item)
         try:
             with guard(item.id):
                 self._measure(result, index, item)
         except StorageError:
             raise
         except LipSoundError as error:
-            self._give_up(result, error.message)
+            _give_up(result, self.job, self.meters, error.message)
         result.write(staged(self.job.output, index))
 
     def _measure(self, result: ClipResult, index: int, item: Item) -> None:
@@ -130,13 +137,6 @@ class Bench:
             scores = score(true, made, self.meters)
             result.heard[row.name] = self._listen(scores, made, item.transcript)
             result.rows[row.name] = scores
-
-    def _give_up(self, result: ClipResult, reason: str) -> None:
-        names = [metric.name for metric in all_metrics(self.meters, self.job.judges)]
-        for row in self.job.rows:
-            if row.name not in result.rows:
-                result.rows[row.name] = Scores({}, dict.fromkeys(names, reason))
-                result.heard[row.name] = {}
 
     def _true(self, index: int) -> Sound | str:
         wave = caught(lambda: self.material.true(index, self.audio.sample_rate))
@@ -174,6 +174,35 @@ class Bench:
     def _keep(self, row: Row, item: Item, sound: Sound) -> None:
         with atomic_path(sound_path(self.job.output, row.name, item.id)) as temporary:
             temporary.write_bytes(encode_wave(sound.wave, RATE))
+
+
+def open_bench(job: Job) -> Callable[[Numbered], None]:
+    """Load what measuring needs; it computes on one thread, since sums over several differ in their last digits."""
+    torch.set_num_threads(1)
+    bench = Bench(job)
+    return lambda clip: bench.work(clip.number)
+
+
+def lost(item: Item, job: Job, meters: Sequence[Meter], reason: str) -> ClipResult:
+    """Return the result of a clip without any figure."""
+    result = _empty(item)
+    _give_up(result, job, meters, reason)
+    return result
+
+
+def _empty(item: Item) -> ClipResult:
+    result = ClipResult(item.id, item.speaker, None)
+    result.said = words.normalize(item.transcript) if item.transcript else ""
+    return result
+
+
+def _give_up(result: ClipResult, job: Job, meters: Sequence[Meter], reason: str) -> None:
+    """Note why the rows that a clip lacks are missing."""
+    names = [metric.name for metric in all_metrics(meters, job.judges)]
+    for row in job.rows:
+        if row.name not in result.rows:
+            result.rows[row.name] = Scores({}, dict.fromkeys(names, reason))
+            result.heard[row.name] = {}
 
 
 def staged(output: Path, index: int) -> Path:

@@ -12,17 +12,13 @@ Clips are worked on in parallel, each on one thread, so that figures do not depe
 A run that was stopped goes on where it was.
 """
 
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from hashlib import sha256
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,7 +26,7 @@ from lipsound2.audio import log_mel
 from lipsound2.corpora.protocols import find_protocol
 from lipsound2.errors import LipSoundError, StorageError
 from lipsound2.evaluation import words
-from lipsound2.evaluation.bench import STAGING_NAME, Bench, Job, MelFrame, Row, Settings, caught, staged
+from lipsound2.evaluation.bench import Job, MelFrame, Numbered, Row, Settings, caught, lost, open_bench, staged
 from lipsound2.evaluation.html import write_html
 from lipsound2.evaluation.material import Item, Source, load_material, open_material
 from lipsound2.evaluation.metrics import choose_meters
@@ -49,19 +45,15 @@ from lipsound2.evaluation.tables import SOUNDS_NAME, write_tables
 from lipsound2.faces import Detector, MtcnnDetector
 from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import Pack, find_pack
-from lipsound2.runtime.atomic import write_text
-from lipsound2.runtime.claims import claim
 from lipsound2.runtime.devices import find_device
-from lipsound2.runtime.plans import differences, read_plan
-from lipsound2.runtime.weights import WEIGHTS_NAME
-from lipsound2.runtime.workers import interrupts_held_back, settle
+from lipsound2.runtime.executors import Worker, choose
+from lipsound2.runtime.plans import changes, write_plan
+from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
 FLOOR_CLIPS = 200
 """Training clips, spread evenly, of which the mean mel is taken."""
-
-Progress = Callable[[int, int], None]
 
 
 def evaluate(
@@ -88,27 +80,58 @@ def evaluate(
         ConfigError: There is no such metric or protocol.
     """
     found = find_pack(settings.pack)
-    meters = choose_meters(settings.metrics)
+    choose_meters(settings.metrics)  # before any work: is there such a metric?
     items = open_material(settings.source).items
     job, note = _plan(settings, found, output, detector)
-    with claim(output, "evaluate"):
-        _begin(output, _fingerprint(job, found, items), force)
-        results = _results(job, items, workers, progress)
-        titles = {row.name: row.title for row in job.rows}
-        summary = summarize(results, titles, all_metrics(meters, job.judges), _facts(job, found, note))
-        write_html(output, summary, results)
-        write_tables(output, summary, results)
-        shutil.rmtree(output / STAGING_NAME)
-    return summary
+    report = _Report(job, found, items, note, force)
+    device = find_device(settings.device)
+    with _one_thread():
+        resumable_map(report, choose(workers or (1 if device != "cpu" else 0)), progress)
+    return report.summary
 
 
-def _results(job: Job, items: list[Item], workers: int, progress: Progress) -> list[ClipResult]:
-    output = job.output
-    todo = [index for index in range(len(items)) if not staged(output, index).exists()]
-    progress(len(items) - len(todo), len(items))
-    for done, _ in enumerate(_run(job, todo, workers), len(items) - len(todo) + 1):
-        progress(done, len(items))
-    return [ClipResult.read(staged(output, index)) for index in range(len(items))]
+class _Report(FolderJob[Numbered]):
+    """The figures of clips, staged one by one and put together as a report."""
+
+    title = "evaluate"
+
+    def __init__(self, job: Job, found: Pack, items: list[Item], note: str, force: bool) -> None:
+        self.output = job.output
+        self.job = job
+        self.found = found
+        self.clips = items
+        self.note = note
+        self.force = force
+
+    def begin(self) -> None:
+        """See that the same report is made, or that another may be replaced."""
+        _begin(self.output, _fingerprint(self.job, self.found, self.clips), self.force)
+
+    def items(self) -> Sequence[Numbered]:
+        """List the clips."""
+        return [Numbered(index, item.id) for index, item in enumerate(self.clips)]
+
+    def staged(self, item: Numbered) -> bool:
+        """Return whether a clip was measured."""
+        return staged(self.output, item.number).exists()
+
+    def worker(self) -> Worker[Numbered]:
+        """Return what loads pack, recognisers and metrics."""
+        return partial(open_bench, self.job)
+
+    def fail(self, item: Numbered, error: LipSoundError) -> None:
+        """Stage a result without any figure."""
+        meters = choose_meters(self.job.settings.metrics)
+        lost(self.clips[item.number], self.job, meters, error.message).write(staged(self.output, item.number))
+
+    def finish(self) -> None:
+        """Write the report."""
+        results = [ClipResult.read(staged(self.output, index)) for index in range(len(self.clips))]
+        titles = {row.name: row.title for row in self.job.rows}
+        metrics = all_metrics(choose_meters(self.job.settings.metrics), self.job.judges)
+        self.summary = summarize(results, titles, metrics, _facts(self.job, self.found, self.note))
+        write_html(self.output, self.summary, results)
+        write_tables(self.output, self.summary, results)
 
 
 def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], Detector]) -> tuple[Job, str]:
@@ -144,7 +167,7 @@ def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
 def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
     source = job.settings.source
     return {
-        "pack": {"name": found.info.name, "version": found.info.version, "model_sha256": _digest(found)},
+        "pack": {"name": found.info.name, "version": found.info.version, "model_sha256": found.model_digest},
         "vocoder": next(iter(job.vocoders)),
         "recognizers": list(job.judges),
         "data": source.data.resolve().name,
@@ -155,63 +178,37 @@ def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
     }
 
 
-def _digest(found: Pack) -> str:
-    return sha256((found.model_folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+def _fingerprint(job: Job, found: Pack, items: list[Item]) -> dict[str, Any]:
+    """Return all that the report is made of, so that a run is only resumed as what it was."""
+    plan = asdict(job.settings) | {
+        "source": str(job.settings.source),
+        "model": found.model_digest,
+        "judges": job.judges,
+    }
+    return plan | {"rows": [asdict(row) for row in job.rows], "mean": job.mean.tobytes().hex(), "items": items}
 
 
-def _fingerprint(job: Job, found: Pack, items: list[Item]) -> str:
-    """Say in one text what the report is made of, so that a run is only resumed as what it was."""
-    plan = asdict(job.settings) | {"source": str(job.settings.source), "model": _digest(found), "judges": job.judges}
-    plan |= {"rows": [asdict(row) for row in job.rows], "mean": job.mean.tobytes().hex(), "items": items}
-    return json.dumps(plan, indent=2, sort_keys=True, default=str) + "\n"
-
-
-def _begin(output: Path, plan: str, force: bool) -> None:
+def _begin(output: Path, plan: dict[str, Any], force: bool) -> None:
     path = output / STAGING_NAME / "plan.json"
-    if path.exists() and path.read_text(encoding="utf-8") == plan:
+    others = changes(path, plan)
+    if others == []:
         return
-    if (path.exists() or (output / SUMMARY_NAME).exists()) and not force:
-        others = [_named(line) for line in differences(read_plan(path), json.loads(plan))]
-        detail = f", begun with other settings: {'; '.join(others)}" if others else ""
+    if (others or (output / SUMMARY_NAME).exists()) and not force:
+        named = [_named(line) for line in others or []]
+        detail = f", begun with other settings: {'; '.join(named)}" if named else ""
         raise StorageError(
             f"{output} holds another report{detail}", "replace it with --force or choose another folder with -o"
         )
     for name in (STAGING_NAME, SOUNDS_NAME):
         shutil.rmtree(output / name, ignore_errors=True)
     (output / SUMMARY_NAME).unlink(missing_ok=True)
-    write_text(path, plan)
+    write_plan(path, plan)
 
 
 def _named(difference: str) -> str:
     """Leave out values that nobody can read: of clips, of the mean mel and of digests."""
     name = difference.split(" ", 1)[0]
     return {"items": "other clips", "mean": "other training clips", "model": "another model"}.get(name, difference)
-
-
-def _run(job: Job, todo: list[int], workers: int) -> Iterator[int]:
-    """Work on clips, in this process if one is enough."""
-    device = find_device(job.settings.device)
-    count = min(workers or (1 if device != "cpu" else os.cpu_count() or 1), len(todo))
-    if count <= 1:
-        with _one_thread():
-            bench = Bench(job) if todo else None
-            for index in todo:
-                assert bench is not None
-                bench.work(index)
-                yield index
-        return
-    with ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (job,)) as pool:
-        with interrupts_held_back():
-            futures = [pool.submit(_work, index) for index in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise LipSoundError(
-                "a worker process died, perhaps for want of memory", "run it again with fewer --workers; it goes on"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
@@ -223,19 +220,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-_bench: Bench | None = None
-
-
-def _start_worker(job: Job) -> None:
-    global _bench
-    settle()
-    torch.set_num_threads(1)
-    _bench = Bench(job)
-
-
-def _work(index: int) -> int:
-    assert _bench is not None
-    _bench.work(index)
-    return index

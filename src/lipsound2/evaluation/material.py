@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from lipsound2 import corpora, media
+from lipsound2.audio import resample
 from lipsound2.corpora import Clip
 from lipsound2.corpora.clip import spread
 from lipsound2.corpora.protocols import find_protocol
 from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_wave
 from lipsound2.errors import DataError, LipSoundError, MediaError
-from lipsound2.evaluation.sound import Wave, resample
+from lipsound2.evaluation.sound import Wave
 from lipsound2.inference.pipeline import Pipeline
 
 ALL = "all"

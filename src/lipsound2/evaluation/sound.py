@@ -1,7 +1,6 @@
 """A wave -> what metrics look at, each computed once: the wave at their rates, mel, spectrum, pitch."""
 
 from functools import cached_property
-from math import gcd
 from typing import NamedTuple
 
 import librosa
@@ -10,7 +9,7 @@ import scipy.signal
 import torch
 from jaxtyping import Bool, Float, Float32
 
-from lipsound2.audio import log_mel
+from lipsound2.audio import log_mel, resample
 from lipsound2.config import audio_16k
 
 RATE = 16_000
@@ -120,11 +119,3 @@ def find_lag(true: Sound, made: Sound, limit: float = 0.1) -> int:
     lags = scipy.signal.correlation_lags(len(second), len(first))
     near = np.abs(lags) <= round(limit * 1000)
     return int(lags[near][np.argmax(correlation[near])]) * (RATE // 1000)
-
-
-def resample(wave: Wave, source: int, target: int) -> Float32[np.ndarray, " resampled"]:
-    """Resample by a polyphase filter."""
-    if source == target:
-        return wave
-    common = gcd(source, target)
-    return scipy.signal.resample_poly(wave, target // common, source // common).astype(np.float32)

@@ -1,6 +1,5 @@
 """Reference and hypothesis -> WER and CER, for each recogniser."""
 
-import importlib.util
 import re
 import unicodedata
 from pathlib import Path
@@ -12,6 +11,7 @@ from lipsound2.inference.recognizers import choose
 from lipsound2.recognizer.base import Recognizer, transcribe_wave
 from lipsound2.recognizer.sphinx import SphinxRecognizer
 from lipsound2.recognizer.transcriber import JasperRecognizer
+from lipsound2.text.alphabet import error_rates
 
 AUTO = "auto"
 """Name of all recognisers that are installed and need no network."""
@@ -25,8 +25,8 @@ def metrics(judge: str) -> tuple[Metric, Metric]:
     setting = "edits over all words together; lower case, no punctuation, digits spelled out"
     characters = "edits over all characters together, spaces included; as the words"
     return (
-        Metric(f"wer_{short}", f"WER by {short}", "words", setting, "jiwer", "%", 1, False, "words"),
-        Metric(f"cer_{short}", f"CER by {short}", "words", characters, "jiwer", "%", 1, False, "characters"),
+        Metric(f"wer_{short}", f"WER by {short}", "words", setting, "lipsound2", "%", 1, False, "words"),
+        Metric(f"cer_{short}", f"CER by {short}", "words", characters, "lipsound2", "%", 1, False, "characters"),
     )
 
 
@@ -68,14 +68,8 @@ def listen(judge: Recognizer, sound: Sound | str, transcript: str | None) -> str
 def score_words(scores: Scores, judge: str, heard: str, transcript: str) -> None:
     """Add both error rates of a clip, in %."""
     wer, cer = metrics(judge)
-    if importlib.util.find_spec("jiwer") is None:
-        scores.missing |= dict.fromkeys((wer.name, cer.name), "the package jiwer is not installed")
-        return
-    import jiwer
-
-    said = normalize(transcript)
-    scores.figures[wer.name] = 100 * jiwer.wer(said, heard)
-    scores.figures[cer.name] = 100 * jiwer.cer(said, heard)
+    rates = error_rates([(normalize(transcript), heard)])
+    scores.figures |= {wer.name: 100 * rates.wer, cer.name: 100 * rates.cer}
 
 
 def normalize(text: str) -> str:

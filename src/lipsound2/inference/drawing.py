@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from lipsound2 import media, plots
 from lipsound2.audio import log_mel
 from lipsound2.errors import DataError
-from lipsound2.inference.pipeline import Pipeline, Speech, check_targets
+from lipsound2.inference.pipeline import Pipeline
+from lipsound2.inference.speech import Speech, check_targets
 from lipsound2.runtime.atomic import atomic_path
 
 METRICS_NAME = "metrics.jsonl"

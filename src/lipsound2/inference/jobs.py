@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lipsound2.errors import ConfigError, LipSoundError, MediaError, guard
+from lipsound2.errors import ConfigError, LipSoundError, MediaError, explain, guard
 from lipsound2.inference.results import RECORDS, Results
 from lipsound2.media import VIDEO_SUFFIXES
+from lipsound2.runtime.folders import walk
 
 SOUND_SUFFIXES = frozenset(
     f".{name}" for name in ("aac", "flac", "m4a", "mka", "mp3", "oga", "ogg", "opus", "wav", "wma")
@@ -124,13 +125,13 @@ def _expand(source: Path, results: Results, suffixes: Collection[str], refused: 
     _check(source)
     if not source.is_dir():
         return [(source, source.stem)]
-    walk = _Walk(source, results, suffixes)
-    refused += walk.refused
-    if not walk.files and not walk.refused:
+    files, unusable = _look_below(source, results, suffixes)
+    refused += unusable
+    if not files and not unusable:
         what = "video or audio" if set(suffixes) >= SOUND_SUFFIXES else "video"
         hint = "known are mp4, mov, mkv, avi, webm, mpg and the like; results of earlier calls do not count"
         raise MediaError(f"no {what} in the folder {source}", hint)
-    return [(video, os.fspath(video.parent.relative_to(source) / video.stem)) for video in walk.files]
+    return [(video, os.fspath(video.parent.relative_to(source) / video.stem)) for video in files]
 
 
 def _check(source: Path) -> None:
@@ -162,49 +163,31 @@ def _there(source: Path) -> bool:
     return True
 
 
-class _Walk:
-    """Lists the files below a folder by name, but no hidden ones and no results; linked folders are entered once."""
+def _look_below(root: Path, results: Results, suffixes: Collection[str]) -> tuple[list[Path], Refused]:
+    """List the files below a folder that are no results of ours, and what cannot be one; linked folders count once."""
+    top, own = Path(os.path.realpath(root)), os.path.realpath(results.folder)
+    made = {path for folder in (top, *top.parents) for path in _made(folder)}
+    files: list[Path] = []
+    refused: Refused = []
 
-    def __init__(self, root: Path, results: Results, suffixes: Collection[str]) -> None:
-        self.suffixes = suffixes
-        self.own = os.path.realpath(results.folder)
-        self.made: set[str] = set()
-        self.entered: set[str] = set()
-        self.files: list[Path] = []
-        self.refused: list[tuple[Path, LipSoundError]] = []
-        top = Path(os.path.realpath(root))
-        for folder in (top, *top.parents):
-            self._learn(folder)
-        # Results may be wanted beside the videos; else all that is in their folder is left alone.
-        self.shut = set() if top == Path(self.own) else {self.own}
-        self._enter(root)
-        self.files.sort()
+    def unread(error: OSError) -> None:
+        folder = Path(error.filename)
+        refused.append((folder, explain(error, folder)))
 
-    def _enter(self, folder: Path) -> None:
-        real = os.path.realpath(folder)
-        if real in self.entered or real in self.shut:
-            return
-        self.entered.add(real)
-        self._learn(Path(real))
-        try:
-            with guard(folder):
-                for path in sorted(folder.iterdir()):
-                    self._take(path)
-        except LipSoundError as error:
-            self.refused.append((folder, error))
+    # Results may be wanted beside the videos; else all that is in their folder is left alone.
+    shut = frozenset() if os.fspath(top) == own else frozenset({own})
+    for folder, paths in walk(root, unread, once=True, shut=shut):
+        made |= _made(Path(os.path.realpath(folder)))
+        for path in paths:
+            if path.suffix.lower() in suffixes and os.path.realpath(path) not in made:
+                if path.is_file():
+                    files.append(path)
+                else:
+                    what = "is a link that leads nowhere" if path.is_symlink() else "is a pipe or a device"
+                    refused.append((path, MediaError(f"{path} {what}", "give a file")))
+    return sorted(files), refused
 
-    def _take(self, path: Path) -> None:
-        if path.name.startswith("."):
-            return
-        if path.is_dir():
-            self._enter(path)
-        elif path.suffix.lower() in self.suffixes and os.path.realpath(path) not in self.made:
-            if path.is_file():
-                self.files.append(path)
-            else:
-                what = "is a link that leads nowhere" if path.is_symlink() else "is a pipe or a device"
-                self.refused.append((path, MediaError(f"{path} {what}", "give a file")))
 
-    def _learn(self, folder: Path) -> None:
-        if (folder / RECORDS).is_dir():
-            self.made |= {os.path.realpath(path) for path in Results(folder).made()}
+def _made(folder: Path) -> set[str]:
+    """List the real paths of the results that a folder keeps records of."""
+    return {os.path.realpath(path) for path in Results(folder).made()} if (folder / RECORDS).is_dir() else set()

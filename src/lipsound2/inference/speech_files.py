@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from lipsound2.errors import ConfigError
 from lipsound2.faces import Tracking
 from lipsound2.inference.batch import Tally, show_file, work_through
-from lipsound2.inference.facts import facts
 from lipsound2.inference.jobs import Found, Job
-from lipsound2.inference.pipeline import FORMATS, Pipeline, Speech
+from lipsound2.inference.pipeline import Pipeline
 from lipsound2.inference.results import CONTENT, Results, Settings, digest
+from lipsound2.inference.speech import FORMATS, Speech, facts
 from lipsound2.recognizer.base import Recognizer
 from lipsound2.runtime.terminal import console, detail, manner, result, warn
 from lipsound2.text.subtitles import WRITERS
@@ -36,7 +36,7 @@ class Options:
 
     Attributes:
         face: As in `Pipeline.speak_each`.
-        formats: Some of `pipeline.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
+        formats: Some of `speech.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
         force: Whether to make anew what is there.
         video_track: Number of the video track, from 1.
         spoken_with: What else decides how speech sounds, by name.

@@ -11,9 +11,9 @@ from typing import Any
 from lipsound2 import media
 from lipsound2.errors import MediaError
 from lipsound2.inference.batch import Tally, show_file, work_through
-from lipsound2.inference.facts import words
 from lipsound2.inference.jobs import Found, Job
 from lipsound2.inference.results import CONTENT, Results, Settings, digest
+from lipsound2.inference.speech import words
 from lipsound2.inference.speech_files import check_formats
 from lipsound2.recognizer.base import Recognizer
 from lipsound2.runtime.atomic import write_text

@@ -1,6 +1,6 @@
 """Video of any length -> mel: overlapping windows, cross-faded where they meet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lipsound2.config import ModelConfig
 from lipsound2.model.lipsound import LipSound2
+from lipsound2.runtime.windows import cut, evenly
 
 
 class Window(NamedTuple):
@@ -51,26 +52,13 @@ def generate(model: LipSound2, views: Iterable[UInt8[Tensor, "channels size size
     config = model.config
     size = min(config.window, frames)
     windows, befores = [], []
-    for start, video in _windows(views, window_starts(frames, size, min(config.overlap, size - 1)), size):
+    for start, frames_seen in cut(views, evenly(frames, size, min(config.overlap, size - 1)), size):
+        video = torch.stack(frames_seen, dim=1)
         predicted = model(video[None], torch.tensor([size], device=video.device))
         alignment = None if predicted.alignment is None else predicted.alignment[0].float()
         windows.append(Window(start, predicted.after[0].float(), alignment))
         befores.append(windows[-1]._replace(mel=predicted.before[0].float()))
     return Generation(cross_fade(windows, frames, config), windows, cross_fade(befores, frames, config))
-
-
-def window_starts(frames: int, size: int, overlap: int) -> list[int]:
-    """Spread as few windows as possible evenly over `frames`, neighbours sharing `overlap` frames or more.
-
-    >>> window_starts(200, 100, 20)
-    [0, 50, 100]
-    """
-    if not 0 <= overlap < size:
-        raise ValueError(f"an overlap of 0..{size - 1} frames was expected, got {overlap}")
-    if frames <= size:
-        return [0]
-    count = -(-(frames - overlap) // (size - overlap))
-    return [round(i * (frames - size) / (count - 1)) for i in range(count)]
 
 
 def cross_fade(windows: list[Window], frames: int, config: ModelConfig) -> Float[Tensor, "mels frames"]:
@@ -89,18 +77,3 @@ def cross_fade(windows: list[Window], frames: int, config: ModelConfig) -> Float
         joined[:, first : first + length] += share * window.mel[:, :length]
         weight[first : first + length] += share
     return joined / weight
-
-
-def _windows(
-    views: Iterable[UInt8[Tensor, "channels size size"]], starts: list[int], size: int
-) -> Iterator[tuple[int, UInt8[Tensor, "channels time size size"]]]:
-    """Cut a stream of frames into windows, forgetting each frame once no window needs it."""
-    held: list[Tensor] = []
-    first = 0
-    stream = iter(views)
-    for start in starts:
-        del held[: start - first]
-        first = start
-        while len(held) < size:
-            held.append(next(stream))
-        yield start, torch.stack(held, dim=1)

@@ -18,11 +18,12 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from lipsound2.config import CONFIG_NAME, ModelConfig, read_config, to_json
+from lipsound2.config import ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
 from lipsound2.model import LipSound2
 from lipsound2.packs.familiarity import Familiarity
@@ -30,7 +31,7 @@ from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
 from lipsound2.runtime.plaintext import read_text
-from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_folder, load_weights, save_weights
 
 INFO_NAME = "pack.json"
 SUMS_NAME = "SHA256SUMS"
@@ -94,6 +95,11 @@ class Pack:
         """Bytes of all files."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the model's weights."""
+        return _digest(self.model_folder / WEIGHTS_NAME)
+
     def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
         """Rebuild the model from its configuration, in evaluation mode."""
         return load_model(self.model_folder, device)
@@ -112,7 +118,7 @@ def find_pack(name: str | Path) -> Pack:
             raise CheckpointError(f"no pack and no folder {str(name)!r}", f"installed: {', '.join(folders) or 'none'}")
         folder = folders[str(name)]
     if (folder / INFO_NAME).is_file():
-        verify(folder)
+        _verify_once(folder, _state(folder))
         return _pack(folder)
     if (folder / "best" / WEIGHTS_NAME).is_file():
         return Pack(folder, PackInfo(folder.resolve().name, "0", "unknown", "a training run"), folder / "best")
@@ -141,6 +147,18 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"{folder / name} is not listed in {SUMS_NAME}", "remove it, or fetch the pack again")
         if wanted[name] != _digest(folder / name):
             raise _changed(folder / name)
+
+
+@lru_cache(maxsize=16)
+def _verify_once(folder: Path, state: frozenset[tuple[str, int, int, int]]) -> None:
+    """Verify a pack unless this process did and no file of it was touched since."""
+    verify(folder)
+
+
+def _state(folder: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Return the size of each file and when it was last written and changed."""
+    found = ((path.relative_to(folder).as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
+    return frozenset((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -216,8 +234,7 @@ def write_sums(folder: Path) -> None:
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> LipSound2:
     """Rebuild a model from `config.json` and `model.safetensors`, in evaluation mode."""
-    config, weights = read_config(folder / CONFIG_NAME, ModelConfig), folder / WEIGHTS_NAME
-    return rebuild(lambda: LipSound2(config), load_weights(weights), weights).to(device)
+    return load_folder(folder, ModelConfig, LipSound2, device)
 
 
 def _pack(folder: Path) -> Pack:

@@ -1,11 +1,11 @@
 """What every recogniser can do, and how sound of any rate gets to it."""
 
-from math import gcd
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
+from lipsound2.audio import resample
 from lipsound2.text.alphabet import Transcript
 
 Wave = Float32[np.ndarray, " samples"]
@@ -30,9 +30,4 @@ class Recognizer(Protocol):
 
 def transcribe_wave(recognizer: Recognizer, wave: Wave, sample_rate: int) -> Transcript:
     """Transcribe a wave of any sample rate."""
-    if sample_rate != recognizer.sample_rate:
-        from scipy.signal import resample_poly  # most of a second to import, and seldom needed
-
-        common = gcd(sample_rate, recognizer.sample_rate)
-        wave = resample_poly(wave, recognizer.sample_rate // common, sample_rate // common)
-    return recognizer.transcribe(wave.astype(np.float32))
+    return recognizer.transcribe(resample(wave.astype(np.float32), sample_rate, recognizer.sample_rate))

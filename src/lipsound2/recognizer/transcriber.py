@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lipsound2.config import CONFIG_NAME, read_config, to_json
+from lipsound2.config import CONFIG_NAME, to_json
 from lipsound2.errors import CheckpointError
 from lipsound2.recognizer import ctc, gate
 from lipsound2.recognizer.base import Wave
@@ -24,7 +24,8 @@ from lipsound2.recognizer.features import features
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
 from lipsound2.runtime.atomic import write_text
-from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights, rebuild, save_weights
+from lipsound2.runtime.weights import WEIGHTS_NAME, load_folder, save_weights
+from lipsound2.runtime.windows import cores
 from lipsound2.text.alphabet import Alphabet, Transcript, Word
 
 LANGUAGE_NAME = "language.arpa"
@@ -78,10 +79,9 @@ class JasperRecognizer:
         step = self.model.config.samples_per_frame
         window, margin = (round(seconds * self.sample_rate / step) * step for seconds in (WINDOW, MARGIN))
         pieces = []
-        for start in range(0, max(len(wave), 1), window):
-            first = max(0, start - margin)
-            values = self._window(wave[first : start + window + margin])
-            skip = (start - first) // step
+        for core in cores(len(wave), window, margin):
+            values = self._window(wave[core.first : core.last])
+            skip = (core.start - core.first) // step
             pieces.append(values[skip : skip + window // step])
         return np.concatenate(pieces)
 
@@ -113,8 +113,7 @@ def load_jasper(folder: Path, device: torch.device | str = "cpu") -> Jasper:
     """
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(f"{folder} holds no recogniser", f"its folder holds {CONFIG_NAME} and {WEIGHTS_NAME}")
-    config, weights = read_config(folder / CONFIG_NAME, JasperConfig), folder / WEIGHTS_NAME
-    return rebuild(lambda: Jasper(config), load_weights(weights), weights).to(device)
+    return load_folder(folder, JasperConfig, Jasper, device)
 
 
 def load_recognizer(

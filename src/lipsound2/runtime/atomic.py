@@ -84,9 +84,14 @@ def write_bytes(target: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left half-written in a folder; work under way is not touched."""
-    for path in folder.glob(f".*{PART_SUFFIX}"):
+def sweep(folder: Path, below: bool = False) -> None:
+    """Remove what processes that were killed left half-written in a folder; work under way is not touched.
+
+    Args:
+        folder: The folder.
+        below: Whether to look in all folders below it too.
+    """
+    for path in list((folder.rglob if below else folder.glob)(f".*{PART_SUFFIX}")):
         with suppress(OSError, ValueError):
             _, host, process = path.name.removesuffix(PART_SUFFIX).removesuffix(_OLD).rsplit(".", 2)
             if path.stat().st_mtime < time.time() - _DAY or (host == _host() and not _lives(int(process))):

@@ -6,6 +6,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from lipsound2.errors import DataError
+from lipsound2.runtime.atomic import write_text
+
 
 def differences(begun: Any, now: Any, path: str = "") -> list[str]:
     """List the settings that differ, what they were and what they are: `shard_size 4, not 5`.
@@ -26,6 +29,30 @@ def differences(begun: Any, now: Any, path: str = "") -> list[str]:
     ]
 
 
+def changes(path: Path, plan: Mapping[str, Any], older: Mapping[str, Any] | None = None) -> list[str] | None:
+    """List what differs between a plan and the one that work was begun with; None if none was begun.
+
+    Args:
+        path: File of the plan.
+        plan: What is done now.
+        older: Settings that older versions had and did not write down.
+
+    Raises:
+        DataError: The file of the plan is damaged.
+    """
+    if not path.exists():
+        return None
+    begun = read_plan(path)
+    if not begun.keys() & plan.keys():
+        raise DataError(f"{path} is damaged", "choose another folder with -o or delete this one")
+    return differences(dict(older or {}) | begun, json.loads(_text(plan)))
+
+
+def write_plan(path: Path, plan: Mapping[str, Any]) -> None:
+    """Write down what work is begun with."""
+    write_text(path, _text(plan))
+
+
 def read_plan(path: Path) -> dict[str, Any]:
     """Read what work was begun with; a plan that cannot be read counts as empty."""
     try:
@@ -33,6 +60,10 @@ def read_plan(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return plan if isinstance(plan, dict) else {}
+
+
+def _text(plan: Mapping[str, Any]) -> str:
+    return json.dumps(plan, indent=2, sort_keys=True, default=str) + "\n"
 
 
 def _parts(value: Any) -> Mapping[str, Any] | None:

@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from lipsound2.config import CONFIG_NAME, read_config
 from lipsound2.errors import CheckpointError
 from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.foreign import look
 
+C = TypeVar("C")
 M = TypeVar("M", bound=nn.Module)
 WEIGHTS_NAME = "model.safetensors"
 _ROOM = 3
@@ -53,6 +55,23 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} {found.what}; it is not a whole safetensors file ({error})", found.hint
         ) from error
+
+
+def load_folder(folder: Path, config: type[C], build: Callable[[C], M], device: torch.device | str = "cpu") -> M:
+    """Rebuild a model from `config.json` and `model.safetensors` alone, in evaluation mode.
+
+    Args:
+        folder: That holds both.
+        config: Class of the configuration.
+        build: Builds the model by it.
+        device: Where it goes.
+
+    Raises:
+        ConfigError: The configuration is none.
+        CheckpointError: The weights are damaged or do not fit it.
+    """
+    settings, weights = read_config(folder / CONFIG_NAME, config), folder / WEIGHTS_NAME
+    return rebuild(lambda: build(settings), load_weights(weights), weights).to(device)
 
 
 def rebuild(make: Callable[[], M], weights: Mapping[str, Tensor], source: Path) -> M:

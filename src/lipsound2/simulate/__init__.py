@@ -6,7 +6,7 @@ from lipsound2.simulate import SimulateConfig, simulate
 simulate(SimulateConfig(clips=500, speakers=8, grammar="grid"), Path("sim"))
 """
 
-from lipsound2.simulate.corpus import Failure, Report, simulate
+from lipsound2.simulate.corpus import simulate
 from lipsound2.simulate.studio import SimulateConfig
 
-__all__ = ["Failure", "Report", "SimulateConfig", "simulate"]
+__all__ = ["SimulateConfig", "simulate"]

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy.ndimage import distance_transform_edt
 
+from lipsound2.simulate.buffers import NOTHING
 from lipsound2.simulate.head import Head, Part, load_head, mask_image
-from lipsound2.simulate.raster import NOTHING, rasterise
+from lipsound2.simulate.raster import rasterise
 
 WIDTH, HEIGHT = 1024, 1216
 SKIN_BOX = (0.637, 0.145, 0.998, 0.822)

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from lipsound2.simulate.buffers import Raster
 from lipsound2.simulate.figure import Figure, Pose
-from lipsound2.simulate.raster import Raster, rasterise
+from lipsound2.simulate.raster import rasterise
 from lipsound2.simulate.shade import Light, hollows, illuminate, shade
 
 HEAD_HEIGHT = 2.3

@@ -10,12 +10,12 @@ from jaxtyping import Float, Float32
 from scipy.spatial.transform import Rotation
 
 from lipsound2.simulate.atlas import TILES, texels
+from lipsound2.simulate.buffers import Surfaces
 from lipsound2.simulate.hair import grow
 from lipsound2.simulate.head import Head, Part, Vertices, centred, load_head
 from lipsound2.simulate.mouth import Articulation, Mouth, face_units
 from lipsound2.simulate.paint import Look, paint, shirt_depth
 from lipsound2.simulate.raster import vertex_normals
-from lipsound2.simulate.shade import Surfaces
 
 NECK = np.array([0.0, -1.0, -0.75])
 """The point about which the head turns."""

@@ -8,8 +8,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from lipsound2.simulate.raster import NOTHING, Raster
-from lipsound2.simulate.shade import Illumination, Shadows, Surfaces
+from lipsound2.simulate.buffers import NOTHING, Illumination, Raster, Shadows, Surfaces
 
 Vector = np.ndarray | tuple[float, float, float]
 """Inside the loops vectors are tuples, which unlike arrays need no memory."""

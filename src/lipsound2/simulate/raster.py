@@ -3,31 +3,13 @@
 Only the nearest triangle is kept, so parts may lie behind each other in any order.
 """
 
-import importlib
 from types import ModuleType
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from lipsound2.simulate import packages
-
-NOTHING = -1
-FAR = -1e9
-
-
-class Raster(NamedTuple):
-    """What each pixel sees.
-
-    Attributes:
-        triangle: The nearest triangle, or `NOTHING`.
-        weights: Barycentric weights of that triangle's second and third corner.
-        depth: How near the surface is (larger is nearer), or `FAR`.
-    """
-
-    triangle: Int32[np.ndarray, "height width"]
-    weights: Float32[np.ndarray, "height width 2"]
-    depth: Float32[np.ndarray, "height width"]
+from lipsound2.simulate.buffers import FAR, NOTHING, Raster
 
 
 def rasterise(
@@ -63,4 +45,6 @@ def kernels() -> ModuleType:
         MissingExtraError: numba is not installed.
     """
     packages.module("numba")
-    return importlib.import_module("lipsound2.simulate.kernels")
+    from lipsound2.simulate import kernels as compiled
+
+    return compiled

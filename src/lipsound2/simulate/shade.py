@@ -1,14 +1,14 @@
 """What each pixel sees, an atlas and lights -> the colour of each pixel in linear light."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int32
+from jaxtyping import Float, Float32
 
+from lipsound2.simulate.buffers import FAR, Illumination, Raster, Shadows, Surfaces
 from lipsound2.simulate.head import Part
-from lipsound2.simulate.raster import FAR, Raster, kernels, rasterise, vertex_normals
+from lipsound2.simulate.raster import kernels, rasterise, vertex_normals
 
 Triple = tuple[float, float, float]
 
@@ -54,60 +54,6 @@ class Light:
     fill_colour: Triple = (0.18, 0.19, 0.21)
     above: Triple = (0.30, 0.31, 0.33)
     below: Triple = (0.16, 0.15, 0.14)
-
-
-class Surfaces(NamedTuple):
-    """Everything that is drawn, apart from where its vertices are."""
-
-    triangles: Int32[np.ndarray, "triangles 3"]
-    part: Int[np.ndarray, " triangles"]
-    texels: Float32[np.ndarray, "triangles 3 2"]
-    two_sided: Bool[np.ndarray, " triangles"]
-    atlas: Float32[np.ndarray, "rows columns 3"]
-
-
-class Shadows(NamedTuple):
-    """How far the key light reaches.
-
-    Attributes:
-        depth: How near to the light the first surface is.
-        axes: Right, up and forward of a viewer who looks at the face from the light.
-        centre: The place in the middle of the map.
-        scale: Texels that a decimetre spans.
-        bias: Depth below which a shadow is ignored.
-        softness: Depth over which it sets in.
-    """
-
-    depth: Float32[np.ndarray, "side side"]
-    axes: Float32[np.ndarray, "3 3"]
-    centre: Float32[np.ndarray, "3"]
-    scale: float
-    bias: float
-    softness: float
-
-
-class Illumination(NamedTuple):
-    """All that the colour of a pixel depends on, apart from the surfaces.
-
-    Attributes:
-        vertices: Where the vertices are, in decimetres.
-        normals: Their normals.
-        eye: Where the camera is.
-        lamps: Direction and colour of the key light and of the fill light, light from above and from below.
-        shadows: How far the key light reaches.
-        openness: How much light reaches each pixel past its surroundings.
-        materials: How each part reflects light.
-        wrap: How far each colour reaches around the shadow line.
-    """
-
-    vertices: Float32[np.ndarray, "vertices 3"]
-    normals: Float32[np.ndarray, "vertices 3"]
-    eye: Float32[np.ndarray, "3"]
-    lamps: Float32[np.ndarray, "6 3"]
-    shadows: Shadows
-    openness: Float32[np.ndarray, "height width"]
-    materials: Float32[np.ndarray, "parts 4"]
-    wrap: Float32[np.ndarray, "3"]
 
 
 def illuminate(

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lipsound2.errors import ConfigError, DataError
 
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
@@ -129,9 +131,11 @@ def error_rates(pairs: Iterable[tuple[str, str]]) -> ErrorRates:
 
 def edit_distance(left: Sequence[Any], right: Sequence[Any]) -> int:
     """Count the fewest insertions, deletions and substitutions that make one of the other (Levenshtein)."""
-    row = list(range(len(right) + 1))
+    numbers = {item: number for number, item in enumerate(dict.fromkeys([*left, *right]))}
+    others = np.array([numbers[item] for item in right])
+    steps = np.arange(len(right) + 1)
+    row = steps
     for i, item in enumerate(left, 1):
-        before, row[0] = row[0], i
-        for j, other in enumerate(right, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (item != other))
-    return row[-1]
+        edits = np.concatenate([[i], np.minimum(row[1:] + 1, row[:-1] + (others != numbers[item]))])
+        row = np.minimum.accumulate(edits - steps) + steps  # one more insertion for each step to the right
+    return int(row[-1])

@@ -12,12 +12,12 @@ from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import choose_entries
 from lipsound2.data.shards import read_crops
 from lipsound2.errors import DataError
-from lipsound2.inference.windows import window_starts
 from lipsound2.model import LipSound2
 from lipsound2.model.lipsound import standardize
 from lipsound2.model.preprocess import Crops, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import Calibration, Familiarity, Features, Layer, Statistics, observe
+from lipsound2.runtime.windows import evenly
 from lipsound2.training.begin import RECIPE_NAME
 
 DIRECTIONS = 48
@@ -42,7 +42,7 @@ def features(model: LipSound2, crops: Crops, layer: Layer) -> Features:
     frames = video.shape[1]
     size = min(model.config.window, frames)
     with observe(model, layer) as seen:
-        for start in window_starts(frames, size, min(model.config.overlap, size - 1)):
+        for start in evenly(frames, size, min(model.config.overlap, size - 1)):
             part = video[None, :, start : start + size].to(model.mel_mean.device)
             lengths = torch.tensor([size], device=part.device)
             seen_so_far, mask = standardize(part, lengths), torch.ones(1, 1, size, 1, 1, device=part.device)

@@ -13,9 +13,11 @@ processes, such as torchrun starts, one generates, the others wait for it, and a
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from lipsound2.config import CONFIG_NAME, ModelConfig, read_config
 from lipsound2.data.repair import FAILURES_NAME
@@ -29,20 +31,19 @@ from lipsound2.data.shards import (
     whole,
     write_shard,
 )
-from lipsound2.errors import DataError, LipSoundError, guard
+from lipsound2.errors import DataError, LipSoundError
 from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import Pack
 from lipsound2.runtime.atomic import write_bytes, write_text
-from lipsound2.runtime.claims import claim
+from lipsound2.runtime.executors import InProcess, Work, Worker
 from lipsound2.runtime.names import file_name
-from lipsound2.runtime.plans import differences, read_plan
+from lipsound2.runtime.plans import changes, write_plan
+from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
 from lipsound2.runtime.terminal import warn
-from lipsound2.runtime.weights import WEIGHTS_NAME
 from lipsound2.training.speech import speech_entries
 
 PLAN_NAME = "generated.json"
-STAGING_NAME = ".staging"
 SHARD_SIZE = 1000
 """Clips a shard."""
 _TITLES = {
@@ -53,7 +54,6 @@ _TITLES = {
 SPLITS = ("train", "val")
 """Of what is generated: test clips are never trained on."""
 
-Progress = Callable[[int, int], None]
 Maker = Callable[[Entry], bytes]
 """Generates what is kept of a clip."""
 
@@ -126,17 +126,72 @@ def generate(
         DataError: `output` was begun with another plan, or nothing could be generated of any clip.
     """
     suffix = "npy" if plan["kind"] == "mel" else "flac"
-    with claim(output, "generating", wait=True):
-        _check_plan(output, plan)
-        if _done(output):
-            return
-        make = load_maker()
-        for done, entry in enumerate(entries):
-            progress(done, len(entries))
-            if not _staged(output, entry, suffix).exists() and not _failed(output, entry).exists():
-                _make(output, entry, make, suffix)
-        progress(len(entries), len(entries))
-        _finish(output, entries, suffix)
+    staging = output / STAGING_NAME
+    bases = [staging / file_name(str(entry.meta["id"])) for entry in entries]
+    pieces = [
+        Piece(entry, base.with_name(f"{base.name}.{suffix}"), base.with_name(f"{base.name}.failure"))
+        for entry, base in zip(entries, bases, strict=True)
+    ]
+    resumable_map(_Generation(output, pieces, plan, load_maker), InProcess(), progress, wait=True)
+
+
+class Piece(NamedTuple):
+    """A prepared clip and where what is generated of it, or why there is nothing, is staged."""
+
+    entry: Entry
+    made: Path
+    failure: Path
+
+    @property
+    def name(self) -> str:
+        """The clip's id."""
+        return str(self.entry.meta["id"])
+
+
+@dataclass
+class _Generation(FolderJob[Piece]):
+    """What is generated of clips, staged one by one and put together by split."""
+
+    output: Path
+    pieces: list[Piece]
+    plan: dict[str, object]
+    load_maker: Callable[[], Maker]
+    title = "generating"
+
+    def begin(self) -> None:
+        """See that the same is generated of the same clips."""
+        _check_plan(self.output, self.plan)
+
+    def complete(self) -> bool:
+        """Return whether all is generated and whole."""
+        return _done(self.output)
+
+    def items(self) -> Sequence[Piece]:
+        """List the clips."""
+        return self.pieces
+
+    def staged(self, item: Piece) -> bool:
+        """Return whether a clip is done or known to fail."""
+        return item.made.exists() or item.failure.exists()
+
+    def worker(self) -> Worker[Piece]:
+        """Return what loads the model."""
+        return partial(_stager, self.load_maker)
+
+    def fail(self, item: Piece, error: LipSoundError) -> None:
+        """Stage the reason."""
+        record: dict[str, object] = {"clip": item.entry.meta["id"], "reason": error.message}
+        write_text(item.failure, to_lines([record]))
+
+    def finish(self) -> None:
+        """Put the staged clips into shards, then write the index."""
+        _finish(self.output, self.pieces)
+
+
+def _stager(load_maker: Callable[[], Maker]) -> Work[Piece]:
+    """Load what generates, and return what stages a clip with it."""
+    make = load_maker()
+    return lambda piece: write_bytes(piece.made, make(piece.entry))
 
 
 def _done(output: Path) -> bool:
@@ -155,25 +210,13 @@ def _done(output: Path) -> bool:
     return False
 
 
-def _make(output: Path, entry: Entry, make: Maker, suffix: str) -> None:
-    """Stage what is generated of a clip, or why there is nothing."""
-    try:
-        with guard(str(entry.meta["id"])):
-            made = make(entry)
-    except LipSoundError as error:
-        record: dict[str, object] = {"clip": entry.meta["id"], "reason": error.message}
-        write_text(_failed(output, entry), to_lines([record]))
-    else:
-        write_bytes(_staged(output, entry, suffix), made)
-
-
 def describe(kind: str, entries: list[Entry], pack: Pack) -> dict[str, object]:
     """Return the plan of what is generated: `speech` or `mel`, of which clips, by which model."""
     return {
         "kind": kind,
         "clips": len(entries),
         "clips_sha256": sha256(to_lines([entry.meta for entry in entries]).encode()).hexdigest(),
-        "model_sha256": sha256((pack.model_folder / WEIGHTS_NAME).read_bytes()).hexdigest(),
+        "model_sha256": pack.model_digest,
         "settings_sha256": sha256((pack.model_folder / CONFIG_NAME).read_bytes()).hexdigest(),
     }
 
@@ -185,48 +228,38 @@ def _check_plan(output: Path, plan: dict[str, object]) -> None:
         DataError: It was not; the message says what differs.
     """
     path = output / PLAN_NAME
-    if not path.exists():
-        write_text(path, json.dumps(plan, indent=2, sort_keys=True) + "\n")
-        return
-    begun = {"kind": "speech"} | read_plan(path)  # folders of older versions do not say that they hold speech
-    others = [_TITLES.get(line.split(" ", 1)[0], line) for line in differences(begun, plan)]
-    if others or len(begun) == 1:
+    others = changes(path, plan, older={"kind": "speech"})  # older versions did not say that they made speech
+    if others is None:
+        write_plan(path, plan)
+    elif others:
+        titles = [_TITLES.get(line.split(" ", 1)[0], line) for line in others]
         raise DataError(
-            f"{output} was begun with other clips or another pack: {'; '.join(others) or 'its plan is damaged'}",
+            f"{output} was begun with other clips or another pack: {'; '.join(titles)}",
             "choose another folder or delete this one",
         )
 
 
-def _staged(output: Path, entry: Entry, suffix: str) -> Path:
-    return output / STAGING_NAME / f"{file_name(str(entry.meta['id']))}.{suffix}"
-
-
-def _failed(output: Path, entry: Entry) -> Path:
-    return _staged(output, entry, "failure")
-
-
-def _finish(output: Path, entries: list[Entry], suffix: str) -> None:
-    """Put the staged clips into shards, then write the index."""
-    failed = [path for entry in entries if (path := _failed(output, entry)).exists()]
-    if len(failed) == len(entries):
+def _finish(output: Path, pieces: Sequence[Piece]) -> None:
+    failed = [piece.failure for piece in pieces if piece.failure.exists()]
+    if len(failed) == len(pieces):
         reason = json.loads(failed[0].read_text(encoding="utf-8"))["reason"]
         shutil.rmtree(output / STAGING_NAME)
-        raise DataError(f"nothing could be generated of {len(entries)} clips: {reason}", "prepare them again")
+        raise DataError(f"nothing could be generated of {len(pieces)} clips: {reason}", "prepare them again")
     if failed:
         write_text(output / FAILURES_NAME, "".join(path.read_text(encoding="utf-8") for path in failed))
         where = output / FAILURES_NAME
-        warn(f"nothing could be generated of {len(failed)} of {len(entries)} clips; the reasons are in {where}")
-    entries = [entry for entry in entries if not _failed(output, entry).exists()]
+        warn(f"nothing could be generated of {len(failed)} of {len(pieces)} clips; the reasons are in {where}")
+    made = [piece for piece in pieces if not piece.failure.exists()]
     index: list[Entry] = []
-    for split in sorted({str(entry.meta["split"]) for entry in entries}):
-        chosen = [entry for entry in entries if entry.meta["split"] == split]
+    for split in sorted({str(piece.entry.meta["split"]) for piece in made}):
+        chosen = [piece for piece in made if piece.entry.meta["split"] == split]
         for start in range(0, len(chosen), SHARD_SIZE):
-            samples = (_sample(output, entry, suffix) for entry in chosen[start : start + SHARD_SIZE])
+            samples = map(_sample, chosen[start : start + SHARD_SIZE])
             index += write_shard(output / f"{split}-{start // SHARD_SIZE:05d}.tar", samples)
     write_text(output / INDEX_NAME, to_lines(index))
-    shutil.rmtree(output / STAGING_NAME)
 
 
-def _sample(output: Path, entry: Entry, suffix: str) -> Sample:
+def _sample(piece: Piece) -> Sample:
+    entry = piece.entry
     text = json.dumps(entry.meta, ensure_ascii=False, sort_keys=True)
-    return Sample(entry.key, {"json": text.encode(), suffix: _staged(output, entry, suffix).read_bytes()}, entry.meta)
+    return Sample(entry.key, {"json": text.encode(), piece.made.suffix[1:]: piece.made.read_bytes()}, entry.meta)

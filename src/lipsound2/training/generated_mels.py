@@ -27,7 +27,9 @@ from lipsound2.model.preprocess import view
 from lipsound2.packs import find_pack
 from lipsound2.runtime.devices import find_device
 from lipsound2.runtime.plans import read_plan
-from lipsound2.training.generated import PLAN_NAME, SPLITS, Maker, Progress, describe, generate
+from lipsound2.runtime.resumable import Progress
+from lipsound2.runtime.windows import striding
+from lipsound2.training.generated import PLAN_NAME, SPLITS, Maker, describe, generate
 
 
 def generate_mels(
@@ -156,7 +158,7 @@ def teacher_forced_mel(model: LipSound2, prepared: Path, entry: Entry) -> Float[
     wave = torch.from_numpy(read_wave(prepared, entry))
     true = log_mel(wave[None], config.audio)
     pieces = []
-    for start in range(0, video.shape[1], config.window):
+    for start in striding(video.shape[1], config.window):
         piece = video[:, start : start + config.window]
         first = config.audio.mel_frames(start, config.video.fps)
         frames = config.audio.mel_frames(start + piece.shape[1], config.video.fps) - first

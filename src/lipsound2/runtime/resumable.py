@@ -1,0 +1,137 @@
+"""Many items of work -> their results in one folder; a run that was stopped goes on where it was.
+
+`resumable_map` does everything in the one order that survives being killed at any moment:
+
+    claim     no other process works in the folder
+    begin     it is new, or was begun with the same plan; what is damaged is taken away
+    execute   every item without a result, by an executor; each result is staged as a file of its own
+    finish    results are put together and the index is written last: a folder with an index is done
+"""
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, NamedTuple
+
+from lipsound2.errors import LipSoundError
+from lipsound2.runtime.atomic import sweep
+from lipsound2.runtime.claims import claim
+from lipsound2.runtime.executors import Executor, I, Worker
+
+STAGING_NAME = ".staging"
+"""Folder for what is needed only until all is done."""
+Progress = Callable[[int, int], None]
+"""Told how many of how many items are done."""
+
+
+class Failure(NamedTuple):
+    """An item of which nothing could be made, and why."""
+
+    name: str
+    reason: str
+
+
+class Report(NamedTuple):
+    """What became of the items: how many were made now and found as they were, and those that failed now."""
+
+    made: int
+    kept: int
+    failures: list[Failure]
+
+
+class FolderJob(ABC, Generic[I]):
+    """What is made of items in one folder.
+
+    Attributes:
+        title: What is done, such as `prepare`.
+        output: The folder.
+    """
+
+    title: str
+    output: Path
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Write down the plan, or see that the folder was begun with the same one; mend what is damaged.
+
+        Raises:
+            LipSoundError: It was begun with another; the message says what differs.
+        """
+
+    def complete(self) -> bool:
+        """Return whether an earlier run finished the folder."""
+        return False
+
+    @abstractmethod
+    def items(self) -> Sequence[I]:
+        """List all items."""
+
+    @abstractmethod
+    def staged(self, item: I) -> bool:
+        """Return whether an item's result, or the reason why it has none, is there."""
+
+    @abstractmethod
+    def worker(self) -> Worker[I]:
+        """Return what makes, in each process, what does an item and stages its result."""
+
+    @abstractmethod
+    def fail(self, item: I, error: LipSoundError) -> None:
+        """Keep why an item has no result."""
+
+    def landed(self, item: I) -> None:
+        """Take notice that an item is done, now or in an earlier run."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Put the results together and write the index last."""
+
+
+def resumable_map(
+    job: FolderJob[I], executor: Executor, progress: Progress = lambda done, total: None, wait: bool = False
+) -> Report:
+    """Do what is left of a job.
+
+    Args:
+        job: What is done.
+        executor: Where it is done. Where it leaves items to others, a call that finds all done finishes the job.
+        progress: Told how many of how many items are done.
+        wait: Whether to wait for another process that works in the folder instead of refusing.
+
+    Raises:
+        StorageError: The folder cannot be written, or another process works in it.
+        LipSoundError: What `begin` or the executor raises.
+    """
+    with claim(job.output, job.title, wait):
+        job.begin()
+        sweep(job.output, below=True)
+        items = job.items()
+        if job.complete():
+            report = Report(0, len(items), [])
+            progress(len(items), len(items))
+        else:
+            report = _execute(job, executor, items, progress)
+            if report.made + report.kept + len(report.failures) < len(items):
+                return report
+            job.finish()
+        shutil.rmtree(job.output / STAGING_NAME, ignore_errors=True)
+    return report
+
+
+def _execute(job: FolderJob[I], executor: Executor, items: Sequence[I], progress: Progress) -> Report:
+    todo = []
+    for item in items:
+        if job.staged(item):
+            job.landed(item)
+        else:
+            todo.append(item)
+    kept = len(items) - len(todo)
+    progress(kept, len(items))
+    done, failures = 0, list[Failure]()
+    for done, outcome in enumerate(executor.run(job.worker(), todo), 1):
+        if outcome.error:
+            job.fail(outcome.item, outcome.error)
+            failures.append(Failure(outcome.item.name, outcome.error.message))
+        job.landed(outcome.item)
+        progress(kept + done, len(items))
+    return Report(done - len(failures), kept, failures)
