@@ -4,9 +4,9 @@
     python benchmarks/stages.py --stage encoder --profile
 
 Each stage runs in a process of its own, on a clip of three seconds, once to warm up and then a few times, of
-which the median counts; a stage that takes long is run fewer times. Memory is by how much the process grew at
-its peak. `--stage` chooses stages by a part of their name, and `--profile` prints where their time goes. `--quick` only
-sees that everything runs.
+which the median is reported; slow stages are run fewer times. Memory is the growth of the process at its
+peak. `--stage` chooses stages by a part of their name, and `--profile` prints a profile. `--quick` only
+checks that everything runs.
 """
 
 import argparse
@@ -50,7 +50,7 @@ from lipsound2.vocoder.waveglow import WaveGlow
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bgal7s.mp4"
 CLIP_SECONDS = 3.0
 BATCH = {"pack": 16, "paper": 1}
-"""Clips a training step."""
+"""Clips per training step."""
 
 COLUMNS = "| stage | time | rate | times real time | memory |\n|---|---|---|---|---|"
 
@@ -59,13 +59,13 @@ Run = Callable[[], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """Something to measure.
+    """A stage to measure.
 
     Attributes:
         name: As in the table.
-        make: Loads what is needed and gives what is timed.
-        seconds: Of speech that one run is about; 0 where that means nothing.
-        units: How many of `unit` one run does.
+        make: Loads what is needed and returns the function to time.
+        seconds: Seconds of speech per run; 0 where not applicable.
+        units: Number of `unit` per run.
         unit: Such as `steps`.
     """
 
@@ -78,7 +78,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Measured:
-    """Median seconds a run, bytes by which the process grew and, if asked for, a profile; or why there is nothing."""
+    """Median seconds per run, growth of the process in bytes and, optionally, a profile; or the problem."""
 
     seconds: float = 0.0
     memory: int = 0
@@ -91,16 +91,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure speed and memory of every stage.")
     parser.add_argument("--pack", default="grid-s1", help="name of a pack, or the folder of a pack or a run")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each process")
-    parser.add_argument("--quick", action="store_true", help="only see that everything runs; the figures mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="only check that everything runs; the figures are meaningless"
+    )
     parser.add_argument("--stage", default="", help="only stages whose name contains this")
-    parser.add_argument("--profile", action="store_true", help="also print the operators that take longest")
+    parser.add_argument("--profile", action="store_true", help="also print the slowest operators")
     options = parser.parse_args()
     clip = 0.4 if options.quick else CLIP_SECONDS
     found = find_pack(options.pack)
     print(_head(found, options.threads, clip), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mpg"
-        # In a process of its own, since threads that exist here would be missing in those that are forked later.
+        # In a process of its own, since threads of this one would be missing in later forks.
         maker = multiprocessing.get_context("fork").Process(target=make_video, args=(video, clip))
         maker.start()
         maker.join()
@@ -135,7 +137,7 @@ def pack_stages(found: Pack, video: Path, clip: float) -> list[Stage]:
 
 
 def paper_stages(video: Path, clip: float, quick: bool) -> list[Stage]:
-    """List the stages at the sizes of the paper and of the networks that it takes over."""
+    """List the stages at the sizes of the paper and of its other networks."""
     config = paper()
     glow = WaveGlowConfig(channels=32) if quick else waveglow_256()
     reader = jasper_small() if quick else jasper_10x5dr()
@@ -154,7 +156,7 @@ def paper_stages(video: Path, clip: float, quick: bool) -> list[Stage]:
 
 def _decoding(video: Path, clip: float) -> Stage:
     def run() -> None:
-        # Faces are found in one pass and cut out in another, so that no picture has to be kept.
+        # Faces are detected in one pass and cropped in another, so that no frame is kept.
         for _ in itertools.chain(media.stream_frames(video), media.stream_frames(video)):
             pass
 
@@ -227,7 +229,7 @@ def _speak(load: Callable[[], Pipeline], video: Path, clip: float) -> Stage:
         pipeline = load()
         return lambda: _discard(pipeline.speak(video))
 
-    return Stage("**speak**: video in, sound out", make, clip)
+    return Stage("**speak**: video to audio", make, clip)
 
 
 def _training(config: ModelConfig, batch: int, clip: float) -> Stage:
@@ -253,7 +255,7 @@ def _training(config: ModelConfig, batch: int, clip: float) -> Stage:
 
 def measure(stage: Stage, threads: int, most: int, budget: float = 6.0, profiled: bool = False) -> Measured:
     """Run a stage in a process of its own."""
-    # A forked process starts with all that is imported, so that its growth is the stage's own.
+    # A forked process has imported everything, so that its growth is the stage's own.
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(stage, threads, most, budget, profiled, sender))
@@ -287,14 +289,14 @@ def _work(
     except LipSoundError as error:
         sender.send(Measured(problem=str(error)))
         return
-    # The first run warms up, unless it was the only one that there was time for.
+    # The first run is a warm-up, unless there was only time for one.
     seconds = statistics.median(times[1:] or times)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     sender.send(Measured(seconds, memory, profile=_profile(run) if profiled else ""))
 
 
 def _profile(run: Run) -> str:
-    """Return the operators of torch and the functions of Python that take longest in one run."""
+    """Return the slowest operators of torch and functions of Python in one run."""
     functions = cProfile.Profile()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as operators:
         run()
@@ -317,7 +319,7 @@ def _resident() -> int:
 
 
 def make_video(path: Path, seconds: float) -> None:
-    """Write a video like those of GRID, 360 x 288 in MPEG-1, from the example's frames, there and back again."""
+    """Write a video like those of GRID, 360 x 288 in MPEG-1, from the example's frames, forwards and backwards."""
     frames = [frame.image for frame in media.stream_frames(EXAMPLE)]
     order = itertools.cycle([*frames, *frames[::-1]])
     with av.open(str(path), "w") as container:
@@ -354,8 +356,8 @@ def _head(found: Pack, threads: int, clip: float) -> str:
         "Made by `python benchmarks/stages.py > docs/performance.md`; run it again for your own machine.\n\n"
         f"Machine: {model}, {os.cpu_count()} cores, {threads} threads, no GPU; Python {platform.python_version()}, "
         f"torch {torch.__version__}. Pack: {found.info.name} {found.info.version}, vocoder {found.info.vocoder}.\n\n"
-        f"Each stage by itself on a clip of {clip:g} s; more than 1 times real time is faster than the clip lasts. "
-        "Memory is what the stage adds to an empty process, its weights included."
+        f"Each stage by itself on a clip of {clip:g} s; more than 1 times real time is faster than real time. "
+        "Memory is what the stage adds to an empty process, weights included."
     )
 
 

@@ -1,13 +1,13 @@
-"""Where the time of a training step goes: data, encoder, decoder, postnet, backward, optimiser.
+"""Measure the stages of a training step: data, encoder, decoder, postnet, backward, optimiser.
 
-    python benchmarks/training.py                        # what this machine has, a few minutes
+    python benchmarks/training.py                        # all that this machine can run, a few minutes
     python benchmarks/training.py --sizes paper --batches 64 --device cuda
-    python benchmarks/training.py --quick                # only see that everything runs
+    python benchmarks/training.py --quick                # only check that everything runs
 
 One table: for the `small` and the `paper` preset and each batch size, with the decoder's loop step by step (eager) and
-as CUDA graphs where there is a GPU. Clips are made up, of 3 s, and lie on the device, as with `on_device`. The stages
-are measured one by one, waiting for the device after each; `step` is a whole update as `lipsound2 pretrain` makes it,
-which waits for nothing. The share of the peak counts multiplications of the forward pass three times.
+as CUDA graphs where there is a GPU. Clips are synthetic, of 3 s, on the device, as with `on_device`. The stages are
+measured one by one, synchronising the device after each; `step` is a whole update as in `lipsound2 pretrain`, without
+synchronisation. The share of the peak counts the forward pass three times.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from lipsound2.training.tasks.lip2mel import MelTask
 SECONDS = 3.0
 COLUMNS = ("data", "encoder", "decoder", "postnet", "backward", "optimiser", "sum", "step")
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-"""Multiplications and additions a second in bfloat16, from the data sheets."""
+"""Peak FLOP/s in bfloat16, from the data sheets."""
 
 
 class Clips:
-    """Made-up clips on a device, in the place of a prepared folder."""
+    """Synthetic clips on a device, in place of a prepared folder."""
 
     def __init__(self, config: ModelConfig, count: int, device: torch.device) -> None:
         import numpy as np
@@ -63,7 +63,7 @@ class Clips:
         return stack(self.clips, self.box, 15)
 
     def vary(self, stacked: Stack, device: torch.device) -> Any:
-        """Vary them."""
+        """Augment them."""
         return vary(stacked, self.video, self.audio, device)
 
 
@@ -71,11 +71,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure a training step.")
     parser.add_argument("--sizes", default="small,paper", help="presets")
-    parser.add_argument("--batches", default="16,64", help="clips a step")
+    parser.add_argument("--batches", default="16,64", help="clips per step")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", default="bf16-mixed" if torch.cuda.is_available() else "32-true")
-    parser.add_argument("--steps", type=int, default=5, help="of which the median is taken")
-    parser.add_argument("--quick", action="store_true", help="one step of batches of 2; the figures mean nothing")
+    parser.add_argument("--steps", type=int, default=5, help="steps, of which the median is reported")
+    parser.add_argument("--quick", action="store_true", help="one step of batches of 2; the figures are meaningless")
     options = parser.parse_args()
     if options.quick:
         options.batches, options.steps, options.sizes = "2", 1, "small"
@@ -150,7 +150,7 @@ class Stages:
         return times
 
     def flops(self) -> float:
-        """Count multiplications and additions of a forward pass and its gradient."""
+        """Return the FLOPs of a forward and backward pass."""
         task, model = self.trainer.task, self.trainer.task.model
         batch = task.ready(self.clips.batch(), self.device)
         graphs, model.decoder.graphs = model.decoder.graphs, False
@@ -162,7 +162,7 @@ class Stages:
 
 
 def clock(device: torch.device, run: Callable[[], Any]) -> float:
-    """Return the seconds until a piece of work is done."""
+    """Return the seconds until a function's work is done."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()

@@ -1,9 +1,9 @@
-"""Print how long each vocoder takes for a second of sound on this machine.
+"""Measure the real-time factor of each vocoder on this machine.
 
     python benchmarks/vocoder.py --seconds 3 --threads 2
 
-A real-time factor of 0.1 means that a second of sound is made in 0.1 s. WaveGlow's weights are random,
-which changes nothing about its speed. HiFi-GAN is left out where its weights are not installed.
+A real-time factor of 0.1 means that a second of audio takes 0.1 s. WaveGlow's weights are random,
+which does not affect its speed. HiFi-GAN is left out where its weights are not installed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lipsound2.vocoder.waveglow import WaveGlow
 
 
 def vocoders(device: str) -> Iterator[tuple[str, Vocoder]]:
-    """Make each vocoder in turn, in half precision too where that is what it does by itself."""
+    """Yield each vocoder, in half precision too where that is its default."""
     yield "Griffin-Lim, 30 iterations", GriffinLim(audio_16k())
     torch.manual_seed(0)
     sizes = (("small", waveglow_small()), ("medium", waveglow_medium()), ("256", waveglow_256()))
@@ -53,7 +53,7 @@ def mel_of_noise(audio: AudioConfig, seconds: float) -> torch.Tensor:
 
 
 def measure(vocoder: Vocoder, mel: torch.Tensor, repeats: int) -> float:
-    """Return the best real-time factor of some runs, after one that does not count."""
+    """Return the best real-time factor of some runs, after a warm-up."""
     seconds = mel.shape[1] * vocoder.audio.hop_length / vocoder.audio.sample_rate
     times = []
     for _ in range(repeats + 1):
@@ -67,14 +67,14 @@ def measure(vocoder: Vocoder, mel: torch.Tensor, repeats: int) -> float:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of sound")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of audio")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     mels = {audio: mel_of_noise(audio, options.seconds).to(options.device) for audio in (audio_16k(), audio_22k())}
-    print(f"{options.seconds:g} s of sound, {options.device}, {options.threads} threads, torch {torch.__version__}\n")
+    print(f"{options.seconds:g} s of audio, {options.device}, {options.threads} threads, torch {torch.__version__}\n")
     print("| vocoder | rate | real-time factor |\n|---|---|---|")
     for name, vocoder in vocoders(options.device):
         factor = measure(vocoder, mels[vocoder.audio], options.repeats)

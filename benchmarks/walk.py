@@ -1,9 +1,9 @@
-"""Follow one clip to a batch and one mel to a waveform, and print every function of the package that runs on the way.
+"""Trace one clip to a batch and one mel to a waveform, and print the functions of the package that are called.
 
     python benchmarks/walk.py            # counts, as in docs/architecture.md
-    python benchmarks/walk.py --list     # and the functions, in the order of their first call, each with its caller
+    python benchmarks/walk.py --list     # also the functions, in order of their first call, with callers
 
-Functions are counted once, however often they are called; comprehensions and lambdas are not.
+Each function is counted once; comprehensions and lambdas are not counted.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _names: dict[CodeType, str] = {}
 
 
 def follow(work: Callable[[], Any]) -> dict[str, str]:
-    """Run `work` and return the package's functions that ran in this process, each with its first caller."""
+    """Run `work` and return the package's functions that were called in this process, with their first callers."""
     found: dict[str, str] = {}
 
     def profile(frame: FrameType, event: str, _: object) -> None:
@@ -59,7 +59,7 @@ def _name(frame: FrameType) -> str:
 
 
 def walks(folder: Path) -> dict[str, dict[str, str]]:
-    """Follow a clip and a mel, stage by stage; what a worker process does is done here as well."""
+    """Trace a clip and a mel, stage by stage, with the work of worker processes in this process."""
     corpus, prepared = folder / "corpus", folder / "prepared"
     (corpus / "train").mkdir(parents=True)
     for clip in EXAMPLES.glob("*[0-9a-z]s.mp4"):
@@ -82,7 +82,7 @@ def walks(folder: Path) -> dict[str, dict[str, str]]:
 def main() -> None:
     """Print the walks."""
     parser = argparse.ArgumentParser(description="Print the functions that a clip and a mel pass through.")
-    parser.add_argument("--list", action="store_true", help="print the functions, not only how many there are")
+    parser.add_argument("--list", action="store_true", help="print the functions, not only their number")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for title, found in walks(Path(folder)).items():

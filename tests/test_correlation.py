@@ -55,7 +55,7 @@ def test_padding_and_company_change_nothing(mel):
 
 
 def test_silence_does_not_count(mel):
-    """Far from speech, moments that are silent in the true sound get no gradient."""
+    """Far from speech, frames that are silent in the reference get no gradient."""
     silence = torch.full((1, 80, 100), -11.5)
     true = torch.cat([mel, silence], dim=2)
     predicted = (true + 0.3 * torch.randn(true.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()

@@ -55,5 +55,5 @@ def test_doctor_speaks_the_clip_of_the_package_and_says_how_long_it_took():
     found = {check.name: check for check in examine()}
     spoken = found["speak and read"]
     assert spoken.works, spoken.detail
-    assert f"read: '{SAID}'" in spoken.detail
+    assert f"hypothesis: '{SAID}'" in spoken.detail
     assert re.search(r"2\.5 s of video in \d+\.\d s", spoken.detail)

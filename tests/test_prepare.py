@@ -221,7 +221,7 @@ def test_bad_clips_are_recorded_with_their_reason_and_stop_nothing(mixed, tmp_pa
     assert summary == (good, 4)
     rows = [json.loads(line) for line in (output / "failures.jsonl").read_text().splitlines()]
     reasons = {row["clip"]: row["reason"] for row in rows}
-    assert "has no sound" in reasons["no sound"]
+    assert "has no audio" in reasons["no sound"]
     assert "no face" in reasons["no face"]
     assert "not a media file" in reasons["text"]
     assert "empty" in reasons["empty"]

@@ -177,7 +177,7 @@ def test_segments_are_stretches_of_clips_with_what_came_before(prepared, held):
         data.hold(torch.device("cpu"))
     for clip in range(2):
         segment = one(data, 5, clip)
-        wave, mel = data.heard(clip)
+        wave, mel = data.recording(clip)
         assert (segment.wave.shape, segment.mel.shape, segment.past.shape) == ((4800,), (80, 30), (16,))
         first = next(i for i in range(mel.shape[1]) if torch.equal(mel[:, i], segment.mel[:, 0]))
         assert torch.equal(segment.mel, mel[:, first : first + 30])
@@ -248,8 +248,8 @@ def test_forced_mels_are_those_of_teacher_forcing(prepared, lips):
     data = SegmentDataset(prepared, "train", audio_16k(), 20)
     model = make_lips(tiny_lips())
     entry = data.entries[0]
-    made, true = teacher_forced_mel(model, prepared, entry), data.heard(0).mel
-    assert made.shape == (80, int(str(entry.meta["frames"])) * 4)
+    generated, reference = teacher_forced_mel(model, prepared, entry), data.recording(0).mel
+    assert generated.shape == (80, int(str(entry.meta["frames"])) * 4)
     from lipsound2.data.sample import decode_crops
     from lipsound2.data.shards import read_member
     from lipsound2.model.preprocess import view
@@ -259,10 +259,10 @@ def test_forced_mels_are_those_of_teacher_forcing(prepared, lips):
     assert 0 < size < 30
     video = view(crops[:, None], tiny_lips().video)[None]
     with torch.inference_mode():
-        forced = model(video, torch.tensor([size]), true[None, :, 120:]).after[0]
+        teacher_forced = model(video, torch.tensor([size]), reference[None, :, 120:]).after[0]
         free = model(video, torch.tensor([size])).after[0]
-    torch.testing.assert_close(made[:, 120:], forced, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(made[:, 120:], free, atol=1e-2)
+    torch.testing.assert_close(generated[:, 120:], teacher_forced, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(generated[:, 120:], free, atol=1e-2)
 
 
 def test_fine_tuning_goes_on_with_the_mels_of_a_model(prepared, run, lips, tmp_path):
@@ -281,7 +281,7 @@ def test_fine_tuning_goes_on_with_the_mels_of_a_model(prepared, run, lips, tmp_p
     before, after = (load_waveglow(find_waveglow(folder)) for folder in (run, tmp_path / "made"))
     assert before.config == after.config
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
-    # The true mels differ from the made ones, and so does what is validated.
+    # Reference mels differ from generated ones, and so does what is validated.
     plain = recipe(VocoderLossConfig(segment=20), epochs=1)
     assert train(plain, prepared, tmp_path / "true", run, cpu()) != score
     with pytest.raises(ConfigError, match="begun with other settings"):
@@ -340,7 +340,7 @@ def test_generated_mels_are_kept_and_taken_up_where_they_were_stopped(prepared, 
 def test_a_clip_without_a_generated_mel_is_heard_with_its_true_one(prepared):
     data = SegmentDataset(prepared, "train", audio_16k(), 20)
     data.use_generated({"another": torch.zeros(80, 9)}, 1.0)
-    assert torch.equal(data.generated_mel(0), data.heard(0).mel)
+    assert torch.equal(data.generated_mel(0), data.recording(0).mel)
 
 
 def test_mels_of_another_kind_are_refused(prepared, lips, tmp_path):

@@ -23,7 +23,7 @@ from lipsound2.vocoder.denoise import bias, denoise
 from lipsound2.vocoder.integers import integers_are_fast, quantize
 from lipsound2.vocoder.prediction import colour, predictor, whiten
 from lipsound2.vocoder.synthesis import WaveGlowVocoder, load_waveglow, waveglow_folder
-from lipsound2.vocoder.waveglow import Flowed, WaveGlow, surprise
+from lipsound2.vocoder.waveglow import Flowed, WaveGlow, negative_log_likelihood
 
 AUDIO = AudioConfig(sample_rate=16_000, n_fft=128, win_length=64, hop_length=16, n_mels=6)
 SIZES = {"audio": AUDIO, "group": 8, "flows": 6, "layers": 2, "channels": 8, "condition": 10, "mel_mean": -3.0}
@@ -53,7 +53,7 @@ def train(model: WaveGlow, steps: int, settings: TrainConfig | None = None) -> l
     optimizer = make_optimizer(model.parameters(), settings or TrainConfig(learning_rate=3e-3))
     losses = []
     for _ in range(steps):
-        loss = surprise(model(*sound()))
+        loss = negative_log_likelihood(model(*sound()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -187,22 +187,22 @@ def test_folded_weights_and_inverses_are_computed_once(monkeypatch):
     torch.testing.assert_close(model.infer(mel, z), expected, atol=0, rtol=0)
 
 
-def test_surprise_is_the_density_of_noise_where_nothing_is_changed():
+def test_negative_log_likelihood_is_the_density_of_noise_where_nothing_is_changed():
     wave = torch.randn(2, 64)
     zero = torch.zeros(2)
     flowed = Flowed(wave.unflatten(1, (-1, 8)).transpose(1, 2), zero, zero, zero, wave, None)
     for sigma in (1.0, 0.6):
         expected = -torch.distributions.Normal(0.0, sigma).log_prob(wave).mean()
-        torch.testing.assert_close(surprise(flowed, sigma), expected)
+        torch.testing.assert_close(negative_log_likelihood(flowed, sigma), expected)
 
 
 @CONFIGS
-def test_training_lowers_the_surprise_and_reaches_every_parameter(config):
+def test_training_lowers_the_negative_log_likelihood_and_reaches_every_parameter(config):
     model = make(config)
     wave, mel = sound()
     noise = torch.randn(2, config.group, mel.shape[2] * config.steps_per_frame)
     flowed = model(wave, mel, None, noise)
-    (surprise(flowed) + flowed.made.square().mean()).backward()
+    (negative_log_likelihood(flowed) + flowed.generated.square().mean()).backward()
     missed = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert missed == []
     losses = train(model, 60)
@@ -213,7 +213,7 @@ def test_what_is_made_by_the_way_is_what_inference_makes():
     model = make(EARLY)
     wave, mel = sound()
     noise = torch.randn(2, EARLY.group, mel.shape[2] * EARLY.steps_per_frame)
-    torch.testing.assert_close(model(wave, mel, None, noise).made, model.infer(mel, noise))
+    torch.testing.assert_close(model(wave, mel, None, noise).generated, model.infer(mel, noise))
 
 
 @CONFIGS

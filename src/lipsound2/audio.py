@@ -1,7 +1,7 @@
 """Waveform <-> log-mel spectrogram, and a waveform at another rate.
 
 Frame i of a spectrogram is centred on sample i * hop_length, and a wave of n samples has exactly
-n // hop_length frames, so that frames and video frames stay in step however long the clip is.
+n // hop_length frames, so that mel frames and video frames stay aligned in clips of any length.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ def log_mel(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Float[
 def mel_to_magnitude(
     mel: Float[Tensor, "batch mels frames"], config: AudioConfig, iterations: int = 30
 ) -> Float[Tensor, "batch bins frames"]:
-    """Find a non-negative magnitude spectrogram with the given log-mel.
+    """Estimate a non-negative magnitude spectrogram from log-mel.
 
     The least-squares solution is kept non-negative by multiplicative updates (Lee & Seung 2001).
     """
@@ -49,10 +49,10 @@ def mel_to_magnitude(
 
 
 def resample(wave: Float32[np.ndarray, " samples"], sample_rate: int, wanted: int) -> Float32[np.ndarray, " resampled"]:
-    """Change the sample rate by a polyphase filter."""
+    """Resample with a polyphase filter."""
     if sample_rate == wanted:
         return wave
-    from scipy.signal import resample_poly  # most of a second to import, and seldom needed
+    from scipy.signal import resample_poly  # takes most of a second to import, and is seldom needed
 
     common = gcd(sample_rate, wanted)
     return resample_poly(wave, wanted // common, sample_rate // common).astype(np.float32)
@@ -68,16 +68,16 @@ def griffin_lim(
 ) -> Float[Tensor, "batch samples"]:
     """Turn log-mel into a waveform by the fast Griffin-Lim algorithm (Perraudin et al. 2013).
 
-    Phases are estimated for windows shorter than those of the mel (`fine`). Harmonics are blurred in mels that a
-    network makes, and only noise has such a spectrum; short windows leave it less room to flutter.
+    Phases are estimated for windows shorter than those of the mel (`fine`). Harmonics are blurred in generated
+    mels, and only noise has such a spectrum; short windows reduce its fluctuation.
 
     Args:
         mel: Log-mel.
         config: Its settings.
-        iterations: More is better and slower.
+        iterations: Number of iterations; more is better and slower.
         momentum: Of the acceleration; 0 is the algorithm of 1984.
-        seed: Of the phases to start from.
-        known: The first samples, if they are fixed already; the rest continues them.
+        seed: Random seed of the initial phases.
+        known: The first samples, if already fixed; the rest continues them.
 
     Returns:
         Exactly frames * hop_length samples, in which the known ones cross-fade into the estimated.
@@ -113,7 +113,7 @@ def fine(config: AudioConfig) -> AudioConfig:
 
 
 def _between(magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames2"]:
-    """Interpolate to twice as many frames and one, the last of which repeat their neighbour."""
+    """Interpolate to twice as many frames plus one, repeating the last."""
     level = torch.cat([magnitude, magnitude[..., -1:]], dim=-1).clamp(min=1e-10).log()
     size = 2 * magnitude.shape[-1] + 1
     return torch.nn.functional.interpolate(level, size=size, mode="linear", align_corners=True).exp()
@@ -144,7 +144,7 @@ def mel_basis(config: AudioConfig) -> Float[Tensor, "mels bins"]:
 
 
 def mel_frequencies(count: int, low: float, high: float) -> Float64[np.ndarray, " count"]:
-    """List frequencies in Hz that are evenly spaced on Slaney's mel scale, from `low` to `high`.
+    """Return frequencies in Hz, evenly spaced on Slaney's mel scale from `low` to `high`.
 
     The scale is linear below 1 kHz (15 mel) and logarithmic above, where 27 mel are a factor of 6.4.
     """
@@ -163,7 +163,7 @@ def _window(config: AudioConfig, like: Tensor) -> Float[Tensor, " window"]:
 
 
 def stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
-    """Compute the complex STFT of frames centred on every hop_length-th sample, with silence around the wave."""
+    """Compute the complex STFT of frames centred on every hop_length-th sample, with zero padding."""
     return torch.stft(
         wave,
         config.n_fft,
@@ -177,7 +177,7 @@ def stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
 
 
 def istft(spectrum: Tensor, config: AudioConfig, samples: int) -> Float[Tensor, "batch samples"]:
-    """Compute the wave whose STFT is nearest in the least-squares sense, of so many samples."""
+    """Compute the least-squares inverse STFT, of so many samples."""
     return torch.istft(
         spectrum,
         config.n_fft,

@@ -1,4 +1,4 @@
-"""Every setting as a frozen dataclass; presets are functions; a config travels in each checkpoint."""
+"""Settings as frozen dataclasses; presets are functions; a config is saved in each checkpoint."""
 
 import json
 import math
@@ -16,25 +16,25 @@ T = TypeVar("T")
 Number = int | float
 CONFIG_NAME = "config.json"
 MOST_LAYERS = 1000
-"""Layers of a kind that a network may have; a configuration that asks for more is damaged or means harm."""
+"""Most layers of a kind in a network; a configuration with more is damaged or malicious."""
 MOST_UNITS = 1_000_000
-"""Units of a layer."""
+"""Most units of a layer."""
 MOST_SAMPLES = 2**16
-"""Samples of a window of sound."""
+"""Most samples of an audio window."""
 
 
 def in_range(owner: object, least: Number, most: Number, *names: str, above: bool = False) -> None:
-    """Refuse settings that are out of their range, not finite or no number.
+    """Check that settings are finite numbers within a range.
 
     Args:
         owner: The config.
         least: Smallest value.
         most: Largest value.
         names: Attributes of the config.
-        above: Whether `least` itself is too small.
+        above: Whether `least` itself is excluded.
 
     Raises:
-        ConfigError: One is.
+        ConfigError: A setting is out of range.
     """
     for name in names:
         value = getattr(owner, name)
@@ -46,7 +46,7 @@ def in_range(owner: object, least: Number, most: Number, *names: str, above: boo
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Describe the log-mel spectrogram that every part of the system exchanges.
+    """Settings of the log-mel spectrogram that all parts of the system share.
 
     The mel scale is Slaney's, the logarithm natural, taken of the magnitude clamped at `floor`.
     Rates are in Hz, lengths in samples.
@@ -75,11 +75,11 @@ class AudioConfig:
             )
 
     def frames_per_video_frame(self, fps: int) -> Fraction:
-        """Give the mel frames that one video frame lasts, as an exact fraction."""
+        """Return the mel frames per video frame, as an exact fraction."""
         return Fraction(self.sample_rate, fps * self.hop_length)
 
     def mel_frames(self, video_frames: int, fps: int) -> int:
-        """Give the whole mel frames that fit into `video_frames` frames at `fps`."""
+        """Return the number of whole mel frames in `video_frames` frames at `fps`."""
         return int(video_frames * self.frames_per_video_frame(fps))
 
     def __str__(self) -> str:
@@ -90,18 +90,18 @@ class AudioConfig:
 
 
 def audio_16k() -> AudioConfig:
-    """Give the project's own settings: 16 kHz, 4 mel frames a video frame at 25 fps."""
+    """Return the project's own settings: 16 kHz, 4 mel frames per video frame at 25 fps."""
     return AudioConfig()
 
 
 def audio_22k() -> AudioConfig:
-    """Give the settings of NVIDIA's published WaveGlow weights."""
+    """Return the settings of NVIDIA's published WaveGlow weights."""
     return AudioConfig(sample_rate=22_050, win_length=1024, hop_length=256)
 
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """Describe what the encoder looks at: a square window of the aligned face, resized and cut to `channels`.
+    """Settings of the encoder's input: a square window of the aligned face, resized, grey or colour.
 
     `window` is (left, top, side) in pixels of the aligned face canvas (see `faces.CANVAS`).
     """
@@ -122,7 +122,7 @@ class VideoConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Size the 3D-CNN blocks and the bidirectional LSTM above them.
+    """Sizes of the 3D-CNN blocks and the bidirectional LSTM above them.
 
     Each block is Conv3D, BatchNorm, ReLU, MaxPool, Dropout; kernels and pools are (time, space).
     `strides` are spatial strides of the convolutions, `pools` the spatial pooling factors.
@@ -154,17 +154,17 @@ class EncoderConfig:
 
 
 class DecoderConfig:
-    """What the config of every decoder is: a frozen dataclass whose field `kind` is its name in `DECODERS`."""
+    """Base of decoder configs: a frozen dataclass whose field `kind` is its name in `DECODERS`."""
 
     kind: str
 
 
 @dataclass(frozen=True)
 class AttentionDecoderConfig(DecoderConfig):
-    """Size the paper's decoder: location-aware attention and one LSTM.
+    """Sizes of the paper's decoder: location-aware attention and one LSTM.
 
     `frames_per_step` is the r of the literature (1 in the paper); a `prenet_dim` of 0 feeds the
-    previous frame as it is.
+    previous frame unchanged.
     """
 
     attention_dim: int = 128
@@ -188,7 +188,7 @@ class AttentionDecoderConfig(DecoderConfig):
 
 @dataclass(frozen=True)
 class FrameDecoderConfig(DecoderConfig):
-    """Size a decoder without attention or recurrence: `layers` convolutions of `width` video frames over the memory."""
+    """Sizes of a frame-synchronous decoder: `layers` convolutions of `width` video frames over the memory."""
 
     layers: int = 4
     dim: int = 256
@@ -205,12 +205,12 @@ class FrameDecoderConfig(DecoderConfig):
 
 
 DECODERS: dict[str, type[DecoderConfig]] = {"attention": AttentionDecoderConfig, "frame": FrameDecoderConfig}
-"""Configs of decoders by `kind`, which old files do not name: theirs is `attention`. See docs/extending.md."""
+"""Configs of decoders by `kind`; `attention` in older files without one. See docs/extending.md."""
 
 
 @dataclass(frozen=True)
 class PostnetConfig:
-    """Size the five convolutions after the decoder."""
+    """Sizes of the convolutions after the decoder."""
 
     layers: int = 5
     channels: int = 512
@@ -227,7 +227,7 @@ class PostnetConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Say how training clips are varied; 0 switches a change off.
+    """Augmentation of training clips; 0 switches one off.
 
     Attributes:
         flip: Share of clips that are mirrored.
@@ -236,13 +236,13 @@ class AugmentConfig:
         scale: Largest relative change of size.
         contrast: Largest relative change of contrast.
         brightness: Largest change of brightness, of 255.
-        erase: Share of clips of which a rectangle is painted over.
-        speed: Largest relative change of speed, of picture and sound together.
-        splice: Share of clips that are continued by another clip of the same speaker, half of them in the
-            middle and half from end to start, so that sentences are not learned by heart and a window
-            may begin anywhere.
-        hide: Share of seconds of which up to 0.4 s are hidden behind the clip's mean picture, so that what
-            is said around them must tell (Ma, Petridis & Pantic 2022).
+        erase: Share of clips with a rectangle erased.
+        speed: Largest relative change of speed, of video and audio together.
+        splice: Share of clips that are spliced with another clip of the same speaker, half of them in the
+            middle and half from end to start, against overfitting to sentences and for windows that
+            begin anywhere.
+        hide: Share of seconds of which up to 0.4 s are replaced by the clip's mean frame (time masking;
+            Ma, Petridis & Pantic 2022).
     """
 
     flip: float = 0.5
@@ -263,10 +263,10 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Describe a whole LipSound2 model: video window in, log-mel out.
+    """Configuration of a LipSound2 model.
 
-    `window` and `overlap`, in video frames, say how a longer video is cut for it. `condition_dim` is the size of a
-    vector a clip, such as a speaker embedding, that is added to the memory; 0 takes none.
+    `window` and `overlap`, in video frames, divide longer videos at inference. `condition_dim` is the size of a
+    vector per clip, such as a speaker embedding, that is added to the memory; 0 for none.
     """
 
     audio: AudioConfig = field(default_factory=AudioConfig)
@@ -287,21 +287,21 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class MelLossConfig:
-    """Say how the mel model is taught; epochs may be fractions.
+    """Settings of the mel model's loss; epochs may be fractions.
 
     Attributes:
         guided_weight: Weight of the guided-attention term (Tachibana et al. 2018) at the start.
-        guided_width: Width of the diagonal that is free of cost, as a fraction of the clip.
+        guided_width: Width of the diagonal without penalty, as a fraction of the clip.
         guided_epochs: Epochs over which the term fades to 0.
-        sampling_from: Epoch from which the decoder is fed its own output now and then.
-        sampling_to: Epoch from which it is fed so with probability `sampling_share`.
-        sampling_share: 0 is the paper's teacher forcing, 1 trains as inference runs.
-        correlation_weight: Weight of 1 - correlation of envelopes (see `training.correlation`), a term the
-            paper does not have.
-        lag_from: Share of the training from which sound is taught as late as the model finds that it is, clip by
-            clip (see `training.lags`); 0 teaches it as it was recorded.
-        lag_every: Share of the training after which lags are measured again.
-        lag_frames: Longest lag in mel frames.
+        sampling_from: Epoch at which scheduled sampling starts.
+        sampling_to: Epoch from which its probability is `sampling_share`.
+        sampling_share: 0 is the paper's teacher forcing, 1 is free-running.
+        correlation_weight: Weight of 1 - correlation of envelopes (see `training.correlation`), which is not in
+            the paper.
+        lag_from: Share of the training from which the measured lag of each clip's audio is compensated (see
+            `training.lags`); 0 uses the audio as recorded.
+        lag_every: Share of the training between measurements of lags.
+        lag_frames: Largest lag in mel frames.
     """
 
     guided_weight: float = 1.0
@@ -326,29 +326,29 @@ class MelLossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Say how a model is trained, whatever the model.
+    """Settings of the training loop.
 
     Attributes:
-        epochs: Times that each clip is seen.
-        batch_size: Clips a step and process.
+        epochs: Number of epochs.
+        batch_size: Batch size per process.
         optimizer: `adamw` or `novograd`.
-        betas: How long the optimiser remembers gradients and their squares.
-        learning_rate: At its highest, after `warmup` steps; it falls to `final_rate` times that.
-        schedule: How it falls: `cosine` or `polynomial` (of the second degree).
-        weight_decay: Of the optimiser.
-        clip: Largest norm of the gradient.
-        ema: Decay of the EMA of the weights, which is what is validated and kept.
+        betas: Decay rates of the optimiser's moments.
+        learning_rate: Peak learning rate, after `warmup` steps; it decays to `final_rate` times that.
+        schedule: Decay: `cosine` or `polynomial` (of the second degree).
+        weight_decay: Weight decay of the optimiser.
+        clip: Gradient-clipping norm.
+        ema: Decay of the EMA of the weights, which is validated and saved.
         precision: `32-true` or `bf16-mixed`.
-        seed: Of everything random.
-        workers: Processes that load data; 0 loads in the training process.
-        cache_gb: Decoded clips kept in memory, in GB a process.
-        accumulate: Batches whose gradients are added up for one update.
-        log_every: Updates from one look at the loss to the next, for which a GPU is waited.
-        validate_every: Epochs from one validation to the next.
-        validate_steps: Updates from one validation to the next, in the place of `validate_every`; 0 counts epochs.
-        patience: Validations without a better score after which training ends; 0 goes on to the last epoch.
-        show_every: Validations from one picture and sound sample to the next; 0 makes none.
-        checkpoint_minutes: Longest time without a checkpoint.
+        seed: Random seed.
+        workers: Loader processes; 0 loads in the training process.
+        cache_gb: Memory for decoded clips, in GB per process.
+        accumulate: Gradient-accumulation steps.
+        log_every: Updates between logs of the loss, which synchronise a GPU.
+        validate_every: Epochs between validations.
+        validate_steps: Updates between validations, in place of `validate_every`; 0 counts epochs.
+        patience: Early stopping after so many validations without improvement; 0 for none.
+        show_every: Validations between logs of figures and audio; 0 for none.
+        checkpoint_minutes: Largest time between checkpoints.
     """
 
     epochs: int = 100
@@ -385,12 +385,12 @@ class TrainConfig:
 
 
 def paper() -> ModelConfig:
-    """Give the paper's model at full size; where the paper is silent, the values of Tacotron 2."""
+    """Return the paper's model at full size, with values of Tacotron 2 where the paper has none."""
     return ModelConfig()
 
 
 def small() -> ModelConfig:
-    """Give a model that two CPU cores can train: grey mouth crops, four mel frames a step."""
+    """Return a model that two CPU cores can train: grey mouth crops, four mel frames per step."""
     return ModelConfig(
         video=VideoConfig(size=64, channels=1, window=(40, 72, 80)),
         encoder=EncoderConfig(
@@ -413,7 +413,7 @@ def to_json(config: Any) -> str:
 
 
 _UNFIT = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError)
-"""What reading a value as something that it is not may raise."""
+"""Exceptions from converting a value to another type."""
 
 
 def from_dict(data: Any, kind: type[T], where: str = "config") -> T:

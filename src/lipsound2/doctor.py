@@ -1,4 +1,4 @@
-"""This machine -> what of LipSound2 works on it, shown by speaking a clip, and what to do about the rest."""
+"""This machine -> checks of what works on it, including inference on a clip, with hints for the rest."""
 
 import platform
 import tempfile
@@ -24,22 +24,22 @@ EXTRAS = {
     "whisper": ("faster_whisper",),
 }
 EXAMPLE = "example.mp4"
-"""A simulated clip that comes with the package, with its own sound."""
+"""A simulated clip that is part of the package, with audio."""
 SAID = "place red by h eight soon"
-"""What is said in it."""
+"""Its transcript."""
 DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg4", "aac", "mp3", "opus")
 ENCODERS = ("libx264", "aac")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of a check.
 
     Attributes:
-        name: What it is.
-        works: Whether it works.
-        detail: What was found.
-        hint: What to do if it does not work.
+        name: Name of the check.
+        works: Whether it passed.
+        detail: Description of the result.
+        hint: Remedy if it failed.
         optional: Whether `speak` works without it.
     """
 
@@ -51,7 +51,7 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at versions, devices, codecs, detectors, extras and packs, and speak a clip from end to end."""
+    """Check versions, devices, codecs, detectors, extras and packs, and run inference on a clip."""
     return [
         Check("lipsound2", True, f"{lipsound2.__version__} on Python {platform.python_version()}, {platform.system()}"),
         *(_package(name) for name in PACKAGES),
@@ -66,7 +66,7 @@ def examine() -> list[Check]:
 
 
 def example() -> Path:
-    """Return the path of the clip that comes with the package."""
+    """Return the path of the package's example clip."""
     return Path(str(resources.files(lipsound2) / EXAMPLE))
 
 
@@ -82,7 +82,7 @@ def _devices() -> list[Check]:
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return [cores, Check("cuda", True, names)]
-    hint = "all works without one, training at full size is slow"
+    hint = "everything works without one; training at full size is slow"
     return [cores, Check("cuda", False, "no GPU that torch can use", hint, optional=True)]
 
 
@@ -126,7 +126,7 @@ def _packs() -> list[Check]:
 
 
 def _spoken() -> Check:
-    """Do what `speak --text` does with the clip of the package, and time it."""
+    """Run `speak --text` on the example clip, and measure its time."""
     from lipsound2.inference.pipeline import load
     from lipsound2.recognizer.transcriber import load_recognizer
 
@@ -146,6 +146,6 @@ def _spoken() -> Check:
     text = speech.transcript.text if speech.transcript else ""
     detail = (
         f"{speech.seconds:.1f} s of video in {taken:.1f} s, after {loaded - start:.1f} s of loading; "
-        f"{len(files)} files; said: {SAID!r}, read: {text!r}"
+        f"{len(files)} files; reference: {SAID!r}, hypothesis: {text!r}"
     )
-    return Check(name, bool(text), detail, "nothing was read: please report this")
+    return Check(name, bool(text), detail, "no words recognised: please report this")

@@ -1,4 +1,4 @@
-"""What a user sees when something is wrong: one line and, where there is one, a hint.
+"""Errors for users: one line and, where there is one, a hint.
 
 `guard` is the one place that decides what counts as an error of an input.
 """
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LONGEST = 200
-"""Characters of what a library says that a line of ours quotes."""
+"""Most characters that a message quotes from a library."""
 LONGEST_LINE = 490
-"""Characters of a line of ours."""
+"""Most characters of a message."""
 REPORT = "this is a bug in LipSound2: please report it with what --debug prints"
 
 
 class LipSoundError(Exception):
-    """Say what went wrong and what to do about it.
+    """An error of one line, with a hint.
 
     Args:
         message: One line: what, expected, got.
@@ -35,13 +35,13 @@ class LipSoundError(Exception):
 
 
 def _one_line(text: str) -> str:
-    """Join the lines of what a library said, and cut what nobody would read."""
+    """Join the lines of a library's message, and truncate it."""
     line = re.sub(r"\s*\n\s*", " ", text.strip())
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
 
 
 class MediaError(LipSoundError):
-    """A video or sound file that cannot be read or written."""
+    """A video or audio file that cannot be read or written."""
 
 
 class FaceError(LipSoundError):
@@ -81,23 +81,23 @@ class InternalError(LipSoundError):
 
 
 _DECODERS = ("av", "cv2", "soundfile", "tarfile", "zipfile", "zlib", "safetensors", "safetensors_rust")
-"""Packages that read files; whatever they raise as their own is the file's fault."""
+"""Packages that read files; their exceptions are errors of the file."""
 
 
 @contextmanager
 def guard(source: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong over one input into a `LipSoundError` that names it.
+    """Turn any exception over one input into a `LipSoundError` that names it.
 
-    All that works through many inputs (speak, read, prepare, evaluate, simulate, plot) does each of them in such a
-    block, so that one bad input costs only itself.
+    Commands with many inputs (speak, read, prepare, evaluate, simulate, plot) process each of them in such a
+    block, so that one bad input does not affect the others.
 
     Args:
         source: The input.
 
     Raises:
         LipSoundError: As it was raised; a `FaceError` with the input's name.
-        MediaError: In the place of what the system, or a package that decodes files, raised.
-        InternalError: In the place of anything else, which is a bug.
+        MediaError: In place of an exception of the system, or of a package that decodes files.
+        InternalError: In place of any other exception, which is a bug.
     """
     try:
         yield
@@ -112,7 +112,7 @@ def guard(source: Path | str) -> Iterator[None]:
 
 
 def explain(error: Exception, source: Path | str) -> LipSoundError:
-    """Say what an exception means for the input over which it was raised."""
+    """Return the error of an input for an exception that it raised."""
     if isinstance(error, LipSoundError):
         return error
     words = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
@@ -127,7 +127,7 @@ def explain(error: Exception, source: Path | str) -> LipSoundError:
 
 
 def _is_decoders(error: Exception) -> bool:
-    """Find out whether a package that decodes files raised an error: one of its own, or any from within it."""
+    """Return whether an exception comes from a package that decodes files."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

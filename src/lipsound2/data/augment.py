@@ -1,6 +1,6 @@
-"""Training clips -> varied ones, a whole batch at once on the device that trains.
+"""Training clips -> augmented ones, a whole batch at once on the training device.
 
-What is varied and how much is drawn clip by clip on the CPU, from (seed, epoch, clip) alone.
+Parameters are drawn clip by clip on the CPU, from (seed, epoch, clip) alone.
 """
 
 import math
@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Jitter:
-    """One random change of a clip's picture, the same for all of its frames.
+    """Parameters of a clip's image augmentation, the same for all of its frames.
 
     Attributes:
         angle: Rotation in radians.
@@ -45,12 +45,12 @@ class Jitter:
 
 
 class Change(NamedTuple):
-    """All that is random about one training example.
+    """Parameters of one training example's augmentation.
 
     Attributes:
-        jitter: Of the picture.
-        frames: Video frames to which picture and sound are stretched.
-        hidden: Spans of frames, first and last + 1 before stretching, behind the mean picture.
+        jitter: Of the images.
+        frames: Video frames to which video and audio are resampled.
+        hidden: Spans of frames (first, last + 1, before resampling) that the mean frame replaces.
     """
 
     jitter: Jitter
@@ -60,13 +60,13 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a prepared clip and how it is to be varied.
+    """A stretch of a prepared clip and its augmentation.
 
     Attributes:
         key: Of the clip.
-        crops: The face, cut to the box that any change can see.
-        wave: The sound of the same time.
-        change: How it is varied.
+        crops: The face, cut to the box that any augmentation can show.
+        wave: The audio of the same time.
+        change: Its augmentation.
     """
 
     key: str
@@ -76,7 +76,7 @@ class Stretch:
 
 
 class Batch(NamedTuple):
-    """Clips padded to the longest; lengths, on the CPU, say where the padding begins."""
+    """Clips padded to the longest; lengths are on the CPU."""
 
     keys: list[str]
     video: UInt8[Tensor, "batch channels time size size"]
@@ -87,17 +87,17 @@ class Batch(NamedTuple):
 
 @dataclass
 class Stack:
-    """Stretches padded to the longest and stacked, not varied yet.
+    """Stretches padded to the longest and stacked, before augmentation.
 
     Attributes:
         keys: Of the clips.
         crops: Faces.
-        waves: Sound.
+        waves: Audio.
         frames: Video frames of each.
         samples: Samples of each.
-        changes: How each is varied.
-        box: What the crops show of the canvas.
-        time: Video frames to which the varied clips are padded.
+        changes: The augmentation of each.
+        box: The part of the canvas that the crops show.
+        time: Video frames to which the augmented clips are padded.
     """
 
     keys: list[str]
@@ -110,13 +110,13 @@ class Stack:
     time: int = field(default=0)
 
     def pin_memory(self) -> "Stack":
-        """Move what is large to memory from which a GPU fetches by itself, as `torch.utils.data.DataLoader` asks."""
+        """Pin the large tensors; `torch.utils.data.DataLoader` calls this."""
         self.crops, self.waves = self.crops.pin_memory(), self.waves.pin_memory()
         return self
 
 
 def draw_jitter(config: AugmentConfig, rng: np.random.Generator) -> Jitter:
-    """Draw a change of the picture."""
+    """Draw parameters of the image augmentation."""
     width, height = rng.uniform(0.1, 0.33, 2)
     left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
     erased = (left, top, left + width, top + height)
@@ -132,7 +132,7 @@ def draw_jitter(config: AugmentConfig, rng: np.random.Generator) -> Jitter:
 
 
 def draw_hidden(frames: int, share: float, fps: int, rng: np.random.Generator) -> tuple[tuple[int, int], ...]:
-    """Draw spans of up to 0.4 s, in each second one with probability `share`."""
+    """Draw spans of up to 0.4 s, one in each second with probability `share`."""
     spans = []
     for second in range(0, frames, fps):
         if rng.random() < share:
@@ -142,7 +142,7 @@ def draw_hidden(frames: int, share: float, fps: int, rng: np.random.Generator) -
 
 
 def seen_box(config: VideoConfig, augment: AugmentConfig | None) -> Box:
-    """Find the part of the canvas that the model's window can show, however it is varied."""
+    """Return the part of the canvas that the model's window can show under any augmentation."""
     left, top, side = config.window
     reach = side / 2
     if augment:
@@ -155,7 +155,7 @@ def seen_box(config: VideoConfig, augment: AugmentConfig | None) -> Box:
 
 
 def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
-    """Pad stretches to the longest and stack them; varied clips are padded to a multiple of so many video frames."""
+    """Pad stretches to the longest and stack them; augmented clips are padded to a multiple of so many video frames."""
     longest = max(stretch.change.frames for stretch in stretches)
     return Stack(
         [stretch.key for stretch in stretches],
@@ -170,7 +170,7 @@ def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
 
 
 def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.device) -> Batch:
-    """Vary a batch of clips and compute their mels, on `device`."""
+    """Augment a batch of clips and compute their mels, on `device`."""
     frames = torch.tensor([change.frames for change in stacked.changes])
     mel_frames = torch.tensor([audio.mel_frames(change.frames, video.fps) for change in stacked.changes])
     pixels = _pictures(stacked, video, device)
@@ -183,7 +183,7 @@ def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.d
 
 
 def _pictures(stacked: Stack, video: VideoConfig, device: torch.device) -> Float[Tensor, "batch frames channels s s"]:
-    """Sample the window of each frame, and change its light."""
+    """Sample the window of each frame, and augment contrast and brightness."""
     batch, time, channels = stacked.crops.shape[:3]
     jitters = [change.jitter for change in stacked.changes]
     grid = functional.affine_grid(
@@ -247,7 +247,7 @@ def _hidden(stacked: Stack) -> Bool[Tensor, "batch frames 1 1 1"]:
 def _stretched(
     values: Float[Tensor, "batch _ *features"], lengths: Int[Tensor, " batch"], wanted: Int[Tensor, " batch"], size: int
 ) -> Float[Tensor, "batch size *features"]:
-    """Resample each sequence along time from its own length to the one wanted, linearly; pad with zeros to `size`."""
+    """Resample each sequence linearly in time to the wanted length; pad with zeros to `size`."""
     if values.shape[1] == size and bool((lengths == size).all() and (wanted == size).all()):
         return values
     place = torch.arange(size)[None].double()

@@ -1,4 +1,4 @@
-"""A clip's number and how to decode it -> the decoded clip, kept in memory as long as there is room."""
+"""A clip's index and a decoder -> the decoded clip, cached in memory as long as there is room."""
 
 import os
 from collections.abc import Callable
@@ -11,9 +11,9 @@ T = TypeVar("T", bound=tuple[Tensor, ...])
 
 
 class ClipCache(Generic[T]):
-    """Keep the first clips that fit and decode the others each time.
+    """Cache the first clips that fit and decode the others each time.
 
-    An epoch asks for every clip once, in a new order: to forget the oldest would forget all.
+    An epoch asks for every clip once, in a new order: evicting the oldest would never give a hit.
 
     Args:
         gb: Room in GB.
@@ -27,7 +27,7 @@ class ClipCache(Generic[T]):
         return len(self._clips)
 
     def get(self, index: int, decode: Callable[[int], T]) -> T:
-        """Give a clip, a tuple of tensors, decoded now or earlier."""
+        """Return a clip, a tuple of tensors, decoded now or earlier."""
         if index in self._clips:
             return self._clips[index]
         clip = decode(index)
@@ -35,7 +35,7 @@ class ClipCache(Generic[T]):
         return clip
 
     def fill(self, count: int, decode: Callable[[int], T]) -> None:
-        """Decode clips 0 to `count` - 1 on all cores, until one does not fit."""
+        """Decode clips 0 to `count` - 1 on all cores until one does not fit."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for index, clip in enumerate(pool.map(decode, range(count))):
                 if not self._keep(index, clip):

@@ -1,4 +1,4 @@
-"""A prepared folder -> batches of video and sound for training and validation."""
+"""A prepared folder -> batches of video and audio for training and validation."""
 
 import copy
 import sys
@@ -33,17 +33,17 @@ from lipsound2.data.shards import Entry, read_crops, read_index, read_wave
 from lipsound2.errors import DataError
 
 HOLD_OUT = 10
-"""Of a corpus without a validation split, one training clip in so many is kept for it."""
+"""In a corpus without a validation split, one training clip in so many is held out for it."""
 
 
 UNEQUAL = 1.25
-"""Factor between the longest and the shortest example from which batches are made of examples of about one length."""
+"""Ratio of the longest to the shortest example above which batches are bucketed by length."""
 POOL = 50
-"""Batches among which such examples are looked for."""
+"""Batches that are sorted by length together."""
 
 
 class Decoded(NamedTuple):
-    """A clip as it was prepared: its face, cut to what any change can show, and its sound."""
+    """A clip as prepared: its face, cut to what any augmentation can show, and its audio."""
 
     crops: UInt8[Tensor, "frames channels height width"]
     wave: Float[Tensor, " samples"]
@@ -57,25 +57,25 @@ class Place(NamedTuple):
 
 
 class ClipDataset(Dataset[Stretch]):
-    """Clips of one split of a prepared folder, whole or cut to stretches; `batch` makes of them what a model takes.
+    """Clips of one split of a prepared folder, whole or cut to stretches; `batch` stacks them for a model.
 
     Args:
         folder: What `lipsound2 prepare` wrote.
         split: `train`, `val` or `test`.
         audio: Settings of the mel.
-        video: What the encoder looks at.
-        augment: How training clips are varied; None leaves them as they are.
-        seed: Of the augmentation, together with epoch and index.
-        limit: Take only so many clips, spread evenly over the split; 0 takes all.
-        cache_gb: Decoded clips are kept in memory up to so many GB.
-        speakers: Take only clips of these speakers; empty takes all.
+        video: Settings of the encoder's input.
+        augment: Augmentation of training clips; None for none.
+        seed: Random seed of the augmentation, combined with epoch and index.
+        limit: Number of clips, spread evenly over the split; 0 takes all.
+        cache_gb: Memory in GB for decoded clips.
+        speakers: Speakers whose clips are used; empty takes all.
         seconds: Longest stretch; a longer clip is as many examples as such stretches fit into it, each of which
             begins somewhere else in every epoch. 0 takes clips whole.
 
     Attributes:
-        device: Where decoded clips are kept.
+        device: Where decoded clips are cached.
         multiple: Batches are padded to a multiple of so many video frames.
-        lags: Mel frames by which the sound of a clip is late, by key; examples are given without this delay.
+        lags: Mel frames by which the audio of a clip is late, by key; examples have this delay removed.
     """
 
     def __init__(
@@ -134,11 +134,11 @@ class ClipDataset(Dataset[Stretch]):
         return self._cut(key, clip, start, stop, Change(jitter, frames, spans))
 
     def batch(self, examples: Sequence[Stretch]) -> Stack:
-        """Pad and stack examples, in a process that loads data or in the one that trains."""
+        """Pad and stack examples; runs in a loader process or in the training process."""
         return stack(list(examples), self.box, self.multiple)
 
     def vary(self, stacked: Stack, device: torch.device) -> Batch:
-        """Vary a batch, and compute its mels, on `device`."""
+        """Augment a batch and compute its mels, on `device`."""
         return vary(stacked, self.video, self.audio, device)
 
     def load(self, places: Sequence[Place], device: torch.device | None = None) -> Batch:
@@ -147,27 +147,27 @@ class ClipDataset(Dataset[Stretch]):
 
     @property
     def lengths(self) -> list[int]:
-        """Video frames of each example, as far as they are known before it is decoded."""
+        """Return the video frames of each example, as far as they are known before decoding."""
         found = [self.entries[clip].meta.get("frames") for clip, _ in self.places]
         most = self.frames or sys.maxsize
         return [min(frames, most) if isinstance(frames, int) else 0 for frames in found]
 
     def plain(self) -> "ClipDataset":
-        """Return the same clips as they were recorded: not varied, not moved in time; what is decoded is shared."""
+        """Return the same clips without augmentation or lag compensation; the cache is shared."""
         same = copy.copy(self)
         same.augment, same.lags = None, {}
         return same
 
     def fill_cache(self) -> None:
-        """Decode clips now, on all cores, as many as there is room for."""
+        """Decode as many clips as the cache holds, on all cores."""
         self._cache.fill(len(self.entries), self._decode)
 
     def wave(self, index: int) -> Float[Tensor, " samples"]:
-        """Read a clip's sound."""
+        """Return a clip's audio."""
         return torch.from_numpy(read_wave(self.folder, self.entries[index]))
 
     def mel(self, index: int) -> Float[Tensor, "mels frames"]:
-        """Compute the log-mel of a clip's sound."""
+        """Compute the log-mel of a clip's audio."""
         return log_mel(self.wave(index)[None], self.audio)[0]
 
     def _decode(self, index: int) -> Decoded:
@@ -176,12 +176,12 @@ class ClipDataset(Dataset[Stretch]):
         return Decoded(crops.contiguous().to(self.device), self.wave(index).to(self.device))
 
     def _parts(self, entry: Entry) -> int:
-        """Count the stretches of a clip; what remains is one of its own if it is longer than half of one."""
+        """Count the stretches of a clip; the remainder counts if it is longer than half a stretch."""
         frames = entry.meta.get("frames")
         return max(1, round(frames / self.frames)) if self.frames and isinstance(frames, int) else 1
 
     def _chosen(self, length: int, part: int, rate: float, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Choose which frames of a clip are taken, and to how many they are stretched."""
+        """Choose which frames of a clip are taken, and to how many they are resampled."""
         if not self.frames:
             return 0, length, max(1, round(length * rate))
         taken = min(length, max(1, round(self.frames / rate)))
@@ -190,7 +190,7 @@ class ClipDataset(Dataset[Stretch]):
         return start, start + taken, min(self.frames, max(1, round(taken * rate)))
 
     def _clip(self, index: int) -> Decoded:
-        """Return a clip whose sound, if it is known to be late, is moved to where it belongs."""
+        """Return a clip with the known lag of its audio removed."""
         clip = self._cache.get(index, self._decode)
         late = self.lags.get(self.entries[index].key, 0) * self.audio.hop_length
         if not late:
@@ -201,7 +201,7 @@ class ClipDataset(Dataset[Stretch]):
         return clip._replace(wave=pad(wave, (0, missing) if late > 0 else (missing, 0)))
 
     def _cut(self, key: str, clip: Decoded, start: int, stop: int, change: Change) -> Stretch:
-        """Cut picture and sound to the same time."""
+        """Cut video and audio to the same time."""
         first, last = self._sample(start), self._sample(stop)
         wave = clip.wave[first:last]
         return Stretch(key, clip.crops[start:stop], pad(wave, (0, last - first - len(wave))), change)
@@ -211,7 +211,7 @@ class ClipDataset(Dataset[Stretch]):
         return frame * self.audio.sample_rate // self.video.fps
 
     def _spliced(self, clip: Decoded, index: int, rng: np.random.Generator) -> Decoded:
-        """Join a clip and another of its speaker, both cut at about the same place."""
+        """Splice a clip with another of its speaker, both cut at about the same place."""
         others = self._of_speaker[self.entries[index].meta["speaker"]]
         other = self._clip(int(rng.choice(others)))
         share = rng.uniform(0.2, 0.8)
@@ -222,7 +222,7 @@ class ClipDataset(Dataset[Stretch]):
             Decoded(other.crops[other_cut:], other.wave[other_sample:]),
         ]
         if rng.random() < 0.5:
-            # The end of one clip, then the start of the next: what a window sees in a long video.
+            # The end of one clip, then the start of the next, as in a window of a long video.
             halves = [
                 Decoded(clip.crops[cut:], clip.wave[sample:]),
                 Decoded(other.crops[:other_cut], other.wave[:other_sample]),
@@ -240,9 +240,9 @@ class ClipDataset(Dataset[Stretch]):
 
 
 def choose_entries(folder: Path, split: str, speakers: Sequence[str] = ()) -> list[Entry]:
-    """List the clips of a split and, unless `speakers` is empty, of these speakers only.
+    """List the clips of a split, of these speakers only unless `speakers` is empty.
 
-    Where a small corpus has no clip for validation, every tenth of its training clips is kept for it.
+    Where a corpus has no validation split, every tenth training clip is held out for it.
     """
     entries = [entry for entry in read_index(folder) if not speakers or entry.meta["speaker"] in speakers]
     splits: dict[str, list[Entry]] = {name: [] for name in SPLITS}
@@ -255,23 +255,23 @@ def choose_entries(folder: Path, split: str, speakers: Sequence[str] = ()) -> li
 
 
 class EpochBatches(Sampler[list[Place]]):
-    """Batches of places, shuffled anew each epoch, equally many for each process.
+    """Batches of places, shuffled anew each epoch, equally many per process.
 
     Setting `epoch` and `start` takes up any epoch at any batch; what is left is exactly what an
     undisturbed run would have seen.
 
     Args:
-        size: Examples in the data set.
-        batch_size: Examples a batch and process.
+        size: Number of examples in the data set.
+        batch_size: Batch size per process.
         shuffle: Whether to shuffle.
-        seed: Of the shuffling, together with the epoch.
-        rank: This process.
-        world_size: All processes.
-        accumulate: The batches of an epoch are a multiple of so many.
-        lengths: Of the examples; where they differ much, batches are of examples of about one length.
+        seed: Random seed of the shuffling, combined with the epoch.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        accumulate: Gradient-accumulation steps; an epoch's batches are a multiple of them.
+        lengths: Lengths of the examples; where they differ much, batches are bucketed by length.
 
     Attributes:
-        epochs: Iterating goes on to the end of so many epochs; None stops after one.
+        epochs: Number of epochs after which iteration ends; None ends after the present one.
     """
 
     def __init__(
@@ -300,7 +300,7 @@ class EpochBatches(Sampler[list[Place]]):
 
     @property
     def batches(self) -> int:
-        """Batches that each process sees in an epoch."""
+        """Return the number of batches per process and epoch."""
         together = self.batch_size * self.world_size * self.accumulate
         return -(-self.size // together) * self.accumulate
 

@@ -13,7 +13,7 @@ from lipsound2.runtime.atomic import atomic_path
 
 
 def join(folders: Sequence[Path], output: Path) -> int:
-    """Put prepared folders together; shards share their place on the disk where the file system can.
+    """Join prepared folders; shards are hard links where the file system has them.
 
     Args:
         folders: What `lipsound2 prepare` wrote, each once.

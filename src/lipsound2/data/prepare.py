@@ -1,4 +1,4 @@
-"""A corpus -> shards of samples with an index, by all cores, whatever kills it on the way.
+"""A corpus -> shards of samples with an index, on all cores, resumable after any interruption.
 
 Which clip goes into which shard is settled before work begins. Each finished clip is first a file
 of its own in `.staging`, so a kill costs the clips under way and no more; a shard whose clips are
@@ -34,12 +34,12 @@ DetectorFactory = Callable[[], faces.Detector]
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Say how a corpus is prepared.
+    """Settings of the preparation of a corpus.
 
     Attributes:
         sample: How each clip becomes a sample.
-        shard_size: Clips a shard.
-        workers: Processes; 0 takes one a core.
+        shard_size: Clips per shard.
+        workers: Processes; 0 takes one per core.
     """
 
     sample: SampleConfig = field(default_factory=SampleConfig)
@@ -48,7 +48,7 @@ class PrepareConfig:
 
 
 class Summary(NamedTuple):
-    """What came of a preparation."""
+    """Result of a preparation."""
 
     samples: int
     failures: int
@@ -68,7 +68,7 @@ class Task(NamedTuple):
         return str(self.clip.video)
 
     def done(self) -> bool:
-        """Tell whether an earlier run finished the clip."""
+        """Return whether an earlier run finished the clip."""
         return self.sample.exists() or self.failure.exists()
 
 
@@ -81,14 +81,14 @@ def prepare(
 ) -> Summary:
     """Prepare clips into `output`, or go on where an earlier call was interrupted.
 
-    A folder that is done is looked over: shards that are missing or cut off are made anew.
+    A finished folder is verified: shards that are missing or truncated are prepared again.
 
     Args:
         clips: What to prepare; ids must be unique.
         output: Folder for the shards, the index and `failures.jsonl`.
         config: How to prepare.
-        detector: Makes the face detector, once in each worker.
-        progress: Told how many of how many clips are done.
+        detector: Creates the face detector, once in each worker.
+        progress: Called with the number of clips done and the total.
 
     Raises:
         DataError: `output` was begun with other clips or other settings.
@@ -104,7 +104,7 @@ def prepare(
 
 
 class _Preparation(FolderJob[Task]):
-    """The samples of clips, which are staged one by one and put together shard by shard."""
+    """Samples of clips, staged one by one and assembled shard by shard."""
 
     title = "prepare"
 
@@ -117,7 +117,7 @@ class _Preparation(FolderJob[Task]):
         self.missing = Counter({name: len(members) for name, members in shards.items()})
 
     def begin(self) -> None:
-        """See that the same clips are prepared with the same settings, and set whole shards aside."""
+        """Check that clips and settings are those of the folder, and keep undamaged shards."""
         check_plan(self.output, self.shards, asdict(self.config.sample), self.config.shard_size)
         restage_if_damaged(self.output, self.shards)
         self.assembled = {name for name in self.shards if part(self.output, name).exists()}
@@ -135,23 +135,23 @@ class _Preparation(FolderJob[Task]):
         return item.shard in self.assembled or item.done()
 
     def worker(self) -> Worker[Task]:
-        """Return what loads the face detector."""
+        """Return the worker, which loads the face detector."""
         return partial(_Preparer, self.detector, self.config.sample)
 
     def fail(self, item: Task, error: LipSoundError) -> None:
-        """Stage the reason."""
+        """Stage the reason of a failure."""
         known = {"clip": item.clip.id, "video": str(item.clip.video), "reason": error.message}
         record: dict[str, object] = {name: printable(value) for name, value in known.items()}
         write_text(item.failure, to_lines([record]))
 
     def landed(self, item: Task) -> None:
-        """Put a shard together once all of its clips are done."""
+        """Assemble a shard once all of its clips are done."""
         self.missing[item.shard] -= 1
         if not self.missing[item.shard]:
             _assemble(self.output, item.shard, self.tasks[item.shard])
 
     def finish(self) -> None:
-        """Join the parts; the index comes last and says that all is done."""
+        """Join the parts; the index is written last and marks the folder as finished."""
         parts = [part(self.output, shard) for shard in self.shards]
         for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
             texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
@@ -159,7 +159,7 @@ class _Preparation(FolderJob[Task]):
 
 
 class _Preparer:
-    """What a worker keeps from clip to clip."""
+    """State of a worker."""
 
     def __init__(self, detector: DetectorFactory, config: SampleConfig) -> None:
         self.detector = detector()
@@ -171,7 +171,7 @@ class _Preparer:
 
 
 def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
-    """Settle which clips form which shard."""
+    """Assign clips to shards."""
     twice = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
     if twice:
         raise DataError(f"{len(twice)} clip ids are not unique, such as {twice[0]!r}")
@@ -194,7 +194,7 @@ def _tasks(output: Path, shard: str, clips: list[Clip]) -> list[Task]:
 
 
 def _assemble(output: Path, shard: str, tasks: list[Task]) -> None:
-    """Put the staged clips of a shard together; killed at any line, a second call ends the same."""
+    """Assemble the staged clips of a shard; killed at any line, a second call gives the same result."""
     listing = part(output, shard)
     if not listing.exists():
         staged = [task.sample for task in tasks if task.sample.exists()]

@@ -1,9 +1,9 @@
-"""A prepared folder and what it should hold -> what differs, and whole shards set aside so that only others are made.
+"""A prepared folder and its plan -> what differs; undamaged shards are kept, only the others are prepared again.
 
-prepared.json               what the folder was begun with
-.staging/clips.json         the clips of a folder that is not done
-.staging/SHARD.jsonl        the index of a shard that is done
-.staging/SHARD.failures     its clips that could not be used
+prepared.json               the plan that the folder was begun with
+.staging/clips.json         the clips of an unfinished folder
+.staging/SHARD.jsonl        the index of a finished shard
+.staging/SHARD.failures     its failed clips
 """
 
 import json
@@ -28,7 +28,7 @@ Shards = dict[str, list[Clip]]
 
 
 def check_plan(output: Path, shards: Shards, sample: dict[str, object], shard_size: int) -> None:
-    """Write down what a folder is begun with, or see that it was begun with the same.
+    """Write the plan of a folder, or check that it was begun with the same.
 
     Raises:
         DataError: It was not; the message says what differs.
@@ -56,12 +56,12 @@ def check_plan(output: Path, shards: Shards, sample: dict[str, object], shard_si
 
 
 def part(output: Path, shard: str) -> Path:
-    """Return the file that says that a shard is done and what it holds."""
+    """Return the index of a finished shard."""
     return output / STAGING_NAME / f"{shard}.jsonl"
 
 
 def read_failures(output: Path) -> list[dict[str, object]]:
-    """List the clips that could not be used; nothing where there is no such list or it is damaged."""
+    """List the failed clips; an empty list if there is no such file or it is damaged."""
     try:
         text = (output / FAILURES_NAME).read_text(encoding="utf-8")
         return [json.loads(line) for line in text.split("\n") if line]
@@ -70,7 +70,7 @@ def read_failures(output: Path) -> list[dict[str, object]]:
 
 
 def restage_if_damaged(output: Path, shards: Shards) -> None:
-    """Look over a folder that is done; if it is not whole, take its index away and set whole shards aside as done."""
+    """Verify a finished folder; if it is damaged, remove its index and keep the undamaged shards."""
     if not (output / INDEX_NAME).exists():
         return
     failures = {str(row.get("clip")): row for row in read_failures(output)}
@@ -80,7 +80,11 @@ def restage_if_damaged(output: Path, shards: Shards) -> None:
     kept = [name for name, clips in shards.items() if _restage(output, name, clips, failures)]
     (output / INDEX_NAME).unlink()
     lost = len(shards) - len(kept)
-    what = f"{lost} of {len(shards)} shards are damaged and made anew" if lost else "the index is damaged and made anew"
+    what = (
+        f"{lost} of {len(shards)} shards are damaged and prepared again"
+        if lost
+        else "the index is damaged and prepared again"
+    )
     warn(f"{output}: {what}")
 
 
@@ -103,7 +107,7 @@ def _complete(
 
 
 def _accounted(clips: list[Clip], entries: list[Entry], failures: dict[str, dict[str, object]]) -> bool:
-    """Tell whether each clip of a shard is in it or failed."""
+    """Return whether each clip of a shard is in it or failed."""
     made = [str(entry.meta.get("id")) for entry in entries]
     return Counter(made + [clip.id for clip in clips if clip.id in failures]) == Counter(clip.id for clip in clips)
 
@@ -123,7 +127,7 @@ def _restage(output: Path, name: str, clips: list[Clip], failures: dict[str, dic
 
 
 def _other_clips(output: Path, listing: dict[str, list[str]]) -> DataError:
-    """Say which clips are new, which are gone and which changed their split."""
+    """Return an error that lists added, removed and moved clips."""
     begun, now = _splits_begun(output), _splits(listing)
     added, gone = sorted(now.keys() - begun.keys()), sorted(begun.keys() - now.keys())
     moved = sorted(clip for clip in now.keys() & begun.keys() if begun[clip] not in ("", now[clip]))

@@ -1,4 +1,4 @@
-"""A clip -> a sample: the aligned face as a small video, its sound, and what is known about both."""
+"""A clip -> a sample: the aligned face as a small video, its audio, and metadata."""
 
 import io
 import json
@@ -20,19 +20,19 @@ Wave = Float32[np.ndarray, " samples"]
 
 
 MAX_LOST = 0.1
-"""Share of a clip in which pictures could not be decoded or stand still above which it is refused."""
+"""Share of missing or frozen frames above which a clip is refused."""
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Say how clips become samples.
+    """Settings of samples.
 
     Attributes:
-        fps: Frames a second.
-        sample_rate: Of the sound, in Hz.
+        fps: Frame rate.
+        sample_rate: Of the audio, in Hz.
         detect_every: Frames from one face detection to the next.
         face: Which face, as in `faces.select`.
-        max_mismatch: Seconds by which the lengths of picture and sound may differ.
+        max_mismatch: Largest difference in seconds between the durations of video and audio.
         min_seconds: Shortest stretch with a face that is kept.
         quality: H.264 constant rate factor of the face video; lower is better and larger.
     """
@@ -47,7 +47,7 @@ class SampleConfig:
 
 
 class Sample(NamedTuple):
-    """A sample as it lies in a shard: one file's content by suffix, and the meta data again as a dict."""
+    """A sample as stored in a shard: its files' contents by suffix, and the metadata as a dict."""
 
     key: str
     files: dict[str, bytes]
@@ -55,14 +55,14 @@ class Sample(NamedTuple):
 
 
 def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> Sample:
-    """Detect and crop the face of a clip and cut its sound to the same stretch of time.
+    """Detect and crop the face of a clip, and cut its audio to the same time.
 
     Raises:
         LipSoundError: The clip cannot be used; the message says why.
     """
     wave = media.read_audio(clip.video, config.sample_rate)
     if wave is None:
-        raise MediaError(f"{clip.video} has no sound")
+        raise MediaError(f"{clip.video} has no audio")
     stream = media.stream_frames(clip.video, config.fps)
     tracking = faces.find_tracks(stream, detector, config.detect_every)
     _check(stream.account, clip)
@@ -70,12 +70,12 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
     mismatch = abs(len(wave) / config.sample_rate - seconds)
     if mismatch > config.max_mismatch:
         raise DataError(
-            f"picture ({seconds:.2f} s) and sound ({len(wave) / config.sample_rate:.2f} s) differ by more than "
+            f"video ({seconds:.2f} s) and audio ({len(wave) / config.sample_rate:.2f} s) differ by more than "
             f"{config.max_mismatch:g} s"
         )
     track = max(faces.select(tracking, config.face)[0], key=len)
     if len(track) < config.min_seconds * config.fps:
-        raise DataError(f"the face is seen for {len(track) / config.fps:.2f} s only")
+        raise DataError(f"the face is visible for only {len(track) / config.fps:.2f} s")
     crops = np.stack(list(faces.crop_faces(media.stream_frames(clip.video, config.fps), track)))
     meta: dict[str, object] = {
         "id": clip.id,
@@ -100,7 +100,7 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
 def _check(pictures: media.PictureAccount, clip: Clip) -> None:
     if pictures.lost_share > MAX_LOST:
         raise MediaError(
-            f"{clip.video}: {pictures.lost_share:.0%} of the pictures are missing ({'; '.join(pictures.notes())})",
+            f"{clip.video}: {pictures.lost_share:.0%} of the frames are missing ({'; '.join(pictures.notes())})",
             f"copy or record the file again; at most {MAX_LOST:.0%} may be",
         )
 
@@ -109,7 +109,7 @@ def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
     """Compress face crops as an H.264 MP4; the same crops always give the same bytes."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        # Macroblock-tree rate control is left out: with it x264 gives other bytes from call to call.
+        # Macroblock-tree rate control is off: with it x264 is not deterministic.
         options = {"crf": str(quality), "preset": "medium", "threads": "1", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = crops.shape[1:3]
@@ -125,9 +125,9 @@ def decode_crops(data: bytes, pixel_format: str = "rgb24") -> UInt8[np.ndarray, 
     with av.open(io.BytesIO(data), "r") as container:
         frames = [frame.to_ndarray(format=pixel_format) for frame in container.decode(video=0)]
     if not frames:
-        raise DataError("the face's video holds no picture")
+        raise DataError("the face video has no frames")
     if any(frame.shape[:2] != (faces.CANVAS, faces.CANVAS) for frame in frames):
-        raise DataError(f"the face's video is not of {faces.CANVAS} x {faces.CANVAS} pixels")
+        raise DataError(f"the face video is not of {faces.CANVAS} x {faces.CANVAS} pixels")
     return np.stack(frames)
 
 
@@ -143,13 +143,13 @@ def decode_wave(data: bytes) -> Wave:
     try:
         wave = soundfile.read(io.BytesIO(data), dtype="float32")[0]
     except soundfile.LibsndfileError as error:
-        raise DataError(f"its sound is no whole FLAC: {error.error_string}") from error
+        raise DataError(f"its audio is no complete FLAC: {error.error_string}") from error
     if wave.ndim != 1:
-        raise DataError(f"its sound has {wave.shape[1]} channels, one was expected")
+        raise DataError(f"its audio has {wave.shape[1]} channels, one was expected")
     return wave
 
 
 def _stretch(wave: Wave, track: faces.FaceTrack, config: SampleConfig) -> Float32[np.ndarray, " stretch"]:
-    """Cut the sound of a face track, padded with silence to its exact length."""
+    """Cut the audio of a face track, padded with silence to its exact length."""
     start, stop = (frame * config.sample_rate // config.fps for frame in (track.start, track.stop))
     return np.pad(wave[start:stop], (0, max(0, stop - max(len(wave), start))))

@@ -1,4 +1,4 @@
-"""Samples -> WebDataset tar shards that plain tar reads, and an index that reads them at random."""
+"""Samples -> WebDataset tar shards, and an index for random access."""
 
 import io
 import json
@@ -21,18 +21,20 @@ from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.names import sample_key
 
 INDEX_NAME = "index.jsonl"
-REPAIR = "run the same prepare again, which makes damaged shards anew; joined or generated folders are made anew whole"
+REPAIR = (
+    "run the same prepare again, which replaces damaged shards; joined or generated folders are made again as a whole"
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a sample lies and what it holds.
+    """Location and metadata of a sample.
 
     Attributes:
         key: Its WebDataset key.
         shard: File name of its shard.
         members: For each suffix, the offset and the size of its content in bytes.
-        meta: What its JSON file says.
+        meta: Contents of its JSON file.
     """
 
     key: str
@@ -77,7 +79,7 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
 
 
 def read_wave(folder: Path, entry: Entry) -> Wave:
-    """Read the sound of a sample.
+    """Read the audio of a sample.
 
     Raises:
         DataError: It is damaged.
@@ -110,12 +112,12 @@ def reading(folder: Path, entry: Entry) -> Iterator[None]:
             raise
         raise DataError(
             f"{path}: the clip {entry.meta.get('id', entry.key)} is damaged ({error.message})",
-            f"delete {path} and run the same prepare again, which makes it anew",
+            f"delete {path} and run the same prepare again, which replaces it",
         ) from error
 
 
 def whole(folder: Path, entries: Iterable[Entry]) -> bool:
-    """Tell whether a shard is as long as its entries say, and each file in it lies where they say."""
+    """Return whether a shard's size and the places of its files are those of its entries."""
     end = 0
     ordered = list(entries)
     try:
@@ -134,10 +136,10 @@ def whole(folder: Path, entries: Iterable[Entry]) -> bool:
 
 
 def read_shard(path: Path) -> list[Entry]:
-    """List what a shard holds without its index.
+    """List the entries of a shard without its index.
 
     Raises:
-        DataError: It is no whole shard.
+        DataError: The shard is damaged or truncated.
     """
     members: dict[str, dict[str, tuple[int, int]]] = {}
     metas: dict[str, dict[str, object]] = {}
@@ -153,7 +155,7 @@ def read_shard(path: Path) -> list[Entry]:
         raise DataError(f"{path} is damaged", REPAIR) from error
     entries = [Entry(key, path.name, members[key], metas.get(key, {})) for key in members]
     if entries and not whole(path.parent, entries):
-        raise DataError(f"{path} is cut off", REPAIR)
+        raise DataError(f"{path} is truncated", REPAIR)
     return entries
 
 
@@ -208,7 +210,7 @@ def read_index(folder: Path) -> list[Entry]:
 
 
 def _distinct(entries: list[Entry]) -> list[Entry]:
-    """Give clips that share a key, as older versions wrote them, keys of their own."""
+    """Make the keys of clips unique, which those of older versions are not."""
     counts = Counter(entry.key for entry in entries)
     if len(counts) == len(entries):
         return entries

@@ -1,15 +1,15 @@
-"""A pack and clips -> a report folder: what `lipsound2 evaluate` does.
+"""A pack and clips -> a report folder: `lipsound2 evaluate`.
 
     report/
-      report.html     all of it in one page, with sounds to play
-      summary.json    settings, versions, and each metric's mean, interval and count, row by row
+      report.html     the whole report in one page, with audio to play
+      summary.json    settings, versions, and mean, interval and count of each metric, row by row
       summary.md      the same as tables
-      clips.csv       a line a clip and row; a cell is empty where a figure is missing
-      missing.csv     for each missing figure the reason
-      sounds/         what was measured, as FLAC, a folder a row
+      clips.csv       a line per clip and row; cells of missing values are empty
+      missing.csv     the reason of each missing value
+      sounds/         the evaluated audio, as FLAC, a folder per row
 
-Clips are worked on in parallel, each on one thread, so that figures do not depend on how many there are.
-A run that was stopped goes on where it was.
+Clips are processed in parallel, each on one thread, so that results do not depend on the number of workers.
+An interrupted run can be resumed.
 """
 
 import shutil
@@ -53,7 +53,7 @@ from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
 FLOOR_CLIPS = 200
-"""Training clips, spread evenly, of which the mean mel is taken."""
+"""Number of training clips, spread evenly, for the mean mel."""
 
 
 def evaluate(
@@ -64,23 +64,23 @@ def evaluate(
     detector: Callable[[], Detector] = MtcnnDetector,
     progress: Progress = lambda done, total: None,
 ) -> Summary:
-    """Speak clips from their silent pictures and measure them against their own sound.
+    """Evaluate speech generated from silent clips against their own audio.
 
     Args:
-        settings: What is evaluated.
+        settings: Settings of the evaluation.
         output: Folder of the report.
-        workers: Processes; 0 takes one a core, or one on a GPU.
+        workers: Processes; 0 takes one per core, or one on a GPU.
         force: Whether to replace another report.
-        detector: Makes the face detector, for folders of videos.
-        progress: Told how many of how many clips are done.
+        detector: Creates the face detector, for folders of videos.
+        progress: Called with the number of clips done and the total.
 
     Raises:
         StorageError: `output` holds another report, or another process works in it.
         DataError: There are no clips.
-        ConfigError: There is no such metric or protocol.
+        ConfigError: A metric or protocol is unknown.
     """
     found = find_pack(settings.pack)
-    choose_meters(settings.metrics)  # before any work: is there such a metric?
+    choose_meters(settings.metrics)  # fail early for unknown metrics
     items = open_material(settings.source).items
     job, note = _plan(settings, found, output, detector)
     report = _Report(job, found, items, note, force)
@@ -91,7 +91,7 @@ def evaluate(
 
 
 class _Report(FolderJob[Numbered]):
-    """The figures of clips, staged one by one and put together as a report."""
+    """Results of clips, staged one by one and assembled as a report."""
 
     title = "evaluate"
 
@@ -104,7 +104,7 @@ class _Report(FolderJob[Numbered]):
         self.force = force
 
     def begin(self) -> None:
-        """See that the same report is made, or that another may be replaced."""
+        """Check that the report is the same, or that another may be replaced."""
         _begin(self.output, _fingerprint(self.job, self.found, self.clips), self.force)
 
     def items(self) -> Sequence[Numbered]:
@@ -112,15 +112,15 @@ class _Report(FolderJob[Numbered]):
         return [Numbered(index, item.id) for index, item in enumerate(self.clips)]
 
     def staged(self, item: Numbered) -> bool:
-        """Return whether a clip was measured."""
+        """Return whether a clip was evaluated."""
         return staged(self.output, item.number).exists()
 
     def worker(self) -> Worker[Numbered]:
-        """Return what loads pack, recognisers and metrics."""
+        """Return the worker, which loads pack, recognisers and metrics."""
         return partial(open_bench, self.job)
 
     def fail(self, item: Numbered, error: LipSoundError) -> None:
-        """Stage a result without any figure."""
+        """Stage a result without values."""
         meters = choose_meters(self.job.settings.metrics)
         lost(self.clips[item.number], self.job, meters, error.message).write(staged(self.output, item.number))
 
@@ -142,8 +142,8 @@ def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], 
         vocoders.setdefault(WaveGlowVocoder.name, WaveGlowVocoder.name)
     mean, note = _mean_mel(settings.source, pipeline)
     rows = [Row(PACK, f"{found.info.name}, {vocoder}")]
-    rows += [Row(f"{CEILING}-{name}", f"true mel, {name}") for name in vocoders]
-    rows += [Row(FLOOR, f"mean mel, {vocoder}"), Row(TRUE, "true sound")]
+    rows += [Row(f"{CEILING}-{name}", f"reference mel, {name}") for name in vocoders]
+    rows += [Row(FLOOR, f"mean mel, {vocoder}"), Row(TRUE, "reference audio")]
     protocol = settings.source.protocol
     grammar = find_protocol(protocol).grammar if protocol else None
     judges = words.find_judges(settings.recognizers, found.recognizer, grammar)
@@ -151,7 +151,7 @@ def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], 
 
 
 def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
-    """Give the mean log-mel frame of the train split, else that of the pack's own training data."""
+    """Return the mean log-mel frame of the train split, else that of the pack's own training data."""
     material = load_material(replace(source, split="train", speakers=(), limit=FLOOR_CLIPS))
     audio = pipeline.model.config.audio
     mels = []
@@ -179,7 +179,7 @@ def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
 
 
 def _fingerprint(job: Job, found: Pack, items: list[Item]) -> dict[str, Any]:
-    """Return all that the report is made of, so that a run is only resumed as what it was."""
+    """Return all that the report depends on, so that a run is only resumed with the same."""
     plan = asdict(job.settings) | {
         "source": str(job.settings.source),
         "model": found.model_digest,
@@ -206,14 +206,14 @@ def _begin(output: Path, plan: dict[str, Any], force: bool) -> None:
 
 
 def _named(difference: str) -> str:
-    """Leave out values that nobody can read: of clips, of the mean mel and of digests."""
+    """Return a difference without values that are not readable: of clips, the mean mel and digests."""
     name = difference.split(" ", 1)[0]
     return {"items": "other clips", "mean": "other training clips", "model": "another model"}.get(name, difference)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one thread, since sums over several differ in their last digits."""
+    """Compute on one thread, since sums over several differ in rounding."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

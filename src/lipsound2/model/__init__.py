@@ -1,4 +1,4 @@
-"""The LipSound2 network: silent video in, log-mel spectrogram and alignment out."""
+"""The LipSound2 network: silent video -> log-mel spectrogram and alignment."""
 
 from lipsound2.model.lipsound import LipSound2, Prediction
 

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 
 class LocationAwareAttention(nn.Module):
-    """Weigh the memory by content and by where the previous steps looked.
+    """Attend to the memory by content and by the previous and cumulative weights.
 
-    The location features are a convolution over the previous and the cumulative weights, as in
+    The location features are a convolution over those weights, as in
     Tacotron 2 (Shen et al. 2018).
 
     Args:
         query_dim: Size of the decoder's state.
         memory_dim: Size of a memory vector.
-        dim: Size of the space in which both are compared.
-        filters: Location filters.
-        width: Their width in memory steps, odd.
+        dim: Attention dimension.
+        filters: Number of location filters.
+        width: Their kernel size in memory steps, odd.
     """
 
     def __init__(self, query_dim: int, memory_dim: int, dim: int, filters: int, width: int) -> None:
@@ -31,7 +31,7 @@ class LocationAwareAttention(nn.Module):
         self.energy = nn.Linear(dim, 1, bias=False)
 
     def prepare(self, memory: Float[Tensor, "batch time memory_dim"], mask: Bool[Tensor, "batch time"]) -> "Sought":
-        """Compute once what every decoder step needs.
+        """Precompute what every decoder step needs.
 
         The convolution over the previous weights and the projection of its filters are both linear, so that one
         convolution does the work of two.
@@ -56,12 +56,12 @@ class LocationAwareAttention(nn.Module):
 
 
 class Sought(NamedTuple):
-    """A memory as attention looks at it.
+    """A memory prepared for attention.
 
     Attributes:
         values: The memory.
-        keys: Its projection, with the bias.
-        penalty: Added to the energies: 0, and minus infinity where there is padding.
+        keys: Its projection, bias included.
+        penalty: Added to the energies: 0, minus infinity at padding.
         kernel: Convolution over previous and cumulative weights.
     """
 

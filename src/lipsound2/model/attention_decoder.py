@@ -15,7 +15,7 @@ from lipsound2.runtime.graphs import Recorded, cuda_graphs
 
 
 class DecoderState(NamedTuple):
-    """All that one decoder step hands to the next."""
+    """State that one decoder step passes to the next."""
 
     hidden: Float[Tensor, "batch lstm_dim"]
     cell: Float[Tensor, "batch lstm_dim"]
@@ -25,7 +25,7 @@ class DecoderState(NamedTuple):
 
 
 class Prenet(nn.Module):
-    """Squeeze the previous frame through two layers with dropout, so that it cannot replace the video."""
+    """Bottleneck of two layers with dropout, so that the previous frame cannot replace the video."""
 
     def __init__(self, inputs: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Prenet(nn.Module):
 
 
 class AttentionDecoder(nn.Module):
-    """Predict `frames_per_step` mel frames a step from the previous frame and what attention finds.
+    """Predict `frames_per_step` mel frames per step from the previous frame and the attention context.
 
     Args:
         config: Sizes.
@@ -47,7 +47,7 @@ class AttentionDecoder(nn.Module):
         memory_dim: Size of a memory vector.
 
     Attributes:
-        graphs: Whether the loop is recorded as a CUDA graph where there is a GPU.
+        graphs: Whether the loop is captured as a CUDA graph on a GPU.
     """
 
     def __init__(self, config: AttentionDecoderConfig, mels: int, memory_dim: int) -> None:
@@ -65,7 +65,7 @@ class AttentionDecoder(nn.Module):
         self.recorded: Recorded | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "AttentionDecoder":
-        """Copy the module without what was recorded for this one."""
+        """Copy the module without its captured graphs."""
         copied = self.__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__ = {k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k != "recorded"}
@@ -83,7 +83,7 @@ class AttentionDecoder(nn.Module):
     def step(
         self, previous: Float[Tensor, "batch prenet_dim"], sought: Sought, state: DecoderState
     ) -> tuple[Float[Tensor, "batch mels frames"], DecoderState]:
-        """Predict the next frames from the last one, as the prenet gives it, and the state."""
+        """Predict the next frames from the prenet's output for the last one and the state."""
         inputs = torch.cat([previous, state.context], dim=-1)
         hidden, cell = self.lstm(inputs, (state.hidden, state.cell))
         output = self.dropout(hidden)
@@ -98,9 +98,9 @@ class AttentionDecoder(nn.Module):
         target: Float[Tensor, "batch mels target_frames"] | None = None,
         own: Bool[Tensor, "batch most_steps"] | None = None,
     ) -> Decoded:
-        """Decode; see `Decoder`. The length is known from the video, so that no stop token is waited for.
+        """Decode; see `Decoder`. The length follows from the video, so there is no stop token.
 
-        All of it computes in float32. On a GPU the loop is a CUDA graph (see `runtime.graphs`).
+        Everything is computed in float32. On a GPU the loop is a CUDA graph (see `runtime.graphs`).
         """
         steps = -(-frames // self.frames_per_step)
         inputs = [memory.values, memory.mask()]
@@ -109,7 +109,7 @@ class AttentionDecoder(nn.Module):
             if own is not None and bool(own.any()):
                 inputs.append(own[:, :steps].to(target.device, non_blocking=True))
         else:
-            # How many steps there are follows from the shape alone.
+            # The number of steps follows from the shape alone.
             inputs.append(memory.values.new_empty(steps, 0))
         with torch.autocast(memory.values.device.type, enabled=False):
             if memory.values.is_cuda and self.recorded is None and self.graphs:
@@ -125,13 +125,13 @@ class AttentionDecoder(nn.Module):
         fed: Float[Tensor, "..."],
         own: Bool[Tensor, "batch steps"] | None = None,
     ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch steps time"]]:
-        """Decode step by step; what is done depends on shapes alone.
+        """Decode step by step; control flow depends on shapes alone.
 
         Args:
             values: The memory.
-            mask: Where it is not padding.
-            fed: What each step is fed, of shape (batch, steps, mels); or (steps, 0) to run freely.
-            own: Steps that are fed the decoder's own frame all the same.
+            mask: False at padding.
+            fed: Input of each step, of shape (batch, steps, mels); or (steps, 0) for free running.
+            own: Steps that are fed the decoder's own frame nevertheless.
         """
         sought = self.attention.prepare(values, mask)
         free = fed.dim() == 2
@@ -153,7 +153,7 @@ class AttentionDecoder(nn.Module):
         return torch.cat(mels, dim=-1), torch.stack(alignment, dim=1)
 
     def _fed(self, target: Float[Tensor, "batch mels frames"], steps: int) -> Float[Tensor, "batch steps mels"]:
-        """Return what teacher forcing feeds each step: silence to the first, then the last frame of the one before."""
+        """Return each step's input in teacher forcing: silence first, then the last frame of the step before."""
         last = target[:, :, self.frames_per_step - 1 :: self.frames_per_step][..., : steps - 1]
         missing = steps - 1 - last.shape[-1]
         return nn.functional.pad(last, (1, missing)).transpose(1, 2)

@@ -12,15 +12,15 @@ from lipsound2.model.norm import BatchNorm
 
 
 class ConvBlock(nn.Module):
-    """Convolve in space and time, normalise, rectify, pool in space, drop whole channels.
+    """Conv3D, BatchNorm, ReLU, spatial max pooling, channel dropout.
 
     Args:
-        inputs: Channels in.
-        outputs: Channels out.
-        kernel: Width of the convolution in time and in space; both odd.
-        stride: Stride of the convolution in space.
-        pool: Factor of the max pooling in space.
-        dropout: Share of channels that training drops.
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel: Kernel size in time and in space; both odd.
+        stride: Spatial stride of the convolution.
+        pool: Factor of the spatial max pooling.
+        dropout: Channel dropout rate.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class ConvBlock(nn.Module):
         mask: Float[Tensor, "batch 1 time 1 1"],
         frames: Int[Tensor, " frames"] | None = None,
     ) -> Float[Tensor, "batch outputs time height2 width2"]:
-        """Compute the block; frames where `mask` is 0 come out as 0, as if the clip ended before them.
+        """Compute the block; output frames are 0 where `mask` is 0.
 
         Args:
             video: Features of each frame.
-            mask: 1 where a clip is, 0 where it is padded.
-            frames: The same as places in the batch laid end to end, None without padding. When training they alone
+            mask: 1 for frames of a clip, 0 for padding.
+            frames: Indices of the same frames in the flattened batch, None without padding. In training only they
                 count in the statistics of the normalisation.
         """
         features = self.conv(video)
@@ -63,12 +63,12 @@ class ConvBlock(nn.Module):
         return self.dropout(whole.unflatten(0, (batch, time)).transpose(1, 2))
 
     def _pooled(self, features: Float[Tensor, "n outputs t height width"]) -> Tensor:
-        # Pooling commutes with the rectifier, which is cheaper on what pooling leaves.
+        # Pooling commutes with ReLU, which is cheaper afterwards.
         return torch.relu(self.pool(self.norm(features)))
 
 
 class Encoder(nn.Module):
-    """Turn video into one memory vector a video frame.
+    """Encode video as one memory vector per video frame.
 
     Args:
         config: Sizes.
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
         size: Height and width of the video in pixels.
 
     Attributes:
-        recompute: Trade time for memory in training: compute the blocks again for their gradient.
+        recompute: Activation checkpointing: recompute the blocks in the backward pass.
     """
 
     def __init__(self, config: EncoderConfig, inputs: int, size: int) -> None:
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         for stride, pool in zip(strides, pools, strict=True):
             size = -(-size // stride) // pool
         if size < 1:
-            raise ValueError("the encoder's strides and pools leave nothing of the picture")
+            raise ValueError("the encoder's strides and pools reduce the image to nothing")
         self.dim = 2 * config.lstm_dim
         self.recompute = False
         self.dropout = nn.Dropout(config.lstm_dropout)
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "batch time dim"]:
         """Encode; memory vectors past a clip's length are 0.
 
-        The LSTM layers compute in float32 whatever the convolutions do.
+        The LSTM layers compute in float32 whatever the precision of the convolutions.
         """
         time = video.shape[2]
         lengths = lengths.cpu()
@@ -118,7 +118,7 @@ class Encoder(nn.Module):
             return self._recurrent(memory, lengths, packed=not self.training or frames is not None)
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
-        """Compute a block, and with `recompute` forget what its gradient needs until then."""
+        """Compute a block, with activation checkpointing if `recompute` is set."""
         if self.recompute and self.training:
             return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)

@@ -1,4 +1,4 @@
-"""Memory -> mel frames, all at once: convolutions over time, some mel frames for each video frame, no recurrence."""
+"""Memory -> mel frames in parallel: convolutions over time, some mel frames per video frame, no recurrence."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,12 +9,12 @@ from lipsound2.model.memory import Decoded, Memory
 
 
 class ConvolutionLayer(nn.Module):
-    """Mix neighbouring frames, then the channels of each, both added to the input (Gulati et al. 2020).
+    """Convolution over time, then a feed-forward layer, both residual (Gulati et al. 2020).
 
     Args:
         dim: Channels.
-        width: Frames that are mixed, odd.
-        dropout: Of what is added.
+        width: Kernel size in frames, odd.
+        dropout: Of the residuals.
     """
 
     def __init__(self, dim: int, width: int, dropout: float) -> None:
@@ -31,7 +31,7 @@ class ConvolutionLayer(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch time dim"], mask: Float[Tensor, "batch time 1"]
     ) -> Float[Tensor, "batch time dim"]:
-        """Compute the layer; frames where `mask` is 0 count as nothing beyond the end."""
+        """Compute the layer; frames where `mask` is 0 count as zeros."""
         mixed = nn.functional.glu(self.gate(self.norm(features)), dim=-1) * mask
         mixed = self.conv(mixed.transpose(1, 2)).transpose(1, 2)
         features = features + self.dropout(self.out(nn.functional.silu(mixed)))
@@ -45,7 +45,7 @@ class FrameDecoder(nn.Module):
         config: Sizes.
         mels: Mel bins.
         memory_dim: Size of a memory vector.
-        frames_per_step: Mel frames that one video frame lasts.
+        frames_per_step: Mel frames per video frame.
     """
 
     def __init__(self, config: FrameDecoderConfig, mels: int, memory_dim: int, frames_per_step: int) -> None:
@@ -66,7 +66,7 @@ class FrameDecoder(nn.Module):
         target: Float[Tensor, "batch mels target_frames"] | None = None,
         own: Bool[Tensor, "batch most_steps"] | None = None,
     ) -> Decoded:
-        """Decode; see `Decoder`. Nothing is fed back, so `target` and `own` make no difference."""
+        """Decode; see `Decoder`. Nothing is fed back, so `target` and `own` are ignored."""
         mask = memory.mask()[:, :, None].to(memory.values.dtype)
         features = self.inputs(memory.values)
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""Silent video -> log-mel spectrogram: encoder, attention decoder and postnet put together."""
+"""Silent video -> log-mel spectrogram: encoder, decoder and postnet."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,13 +19,13 @@ from lipsound2.model.preprocess import standardize
 
 
 class Prediction(NamedTuple):
-    """What the model makes of a batch of clips; mels are natural-log mels as in `AudioConfig`.
+    """Prediction for a batch of clips; mels are natural-log mels as in `AudioConfig`.
 
     Attributes:
-        before: Mel as the decoder gives it.
-        after: Mel after the postnet, the result.
+        before: Mel before the postnet.
+        after: Mel after the postnet.
         lengths: Frames of each clip; the rest is padding.
-        alignment: Attention of each decoder step over the video frames; None of a decoder without attention.
+        alignment: Attention of each decoder step over the video frames; None for a decoder without attention.
     """
 
     before: Float[Tensor, "batch mels frames"]
@@ -37,8 +37,8 @@ class Prediction(NamedTuple):
 class LipSound2(nn.Module):
     """Reconstruct the log-mel spectrogram of speech from silent video.
 
-    The network works on mels of zero mean and unit variance a bin; `set_statistics` gives it the
-    mean and the deviation of the training data, which are saved with the weights.
+    The network works on mels of zero mean and unit variance per bin; `set_statistics` sets the
+    mean and standard deviation of the training data, which are saved with the weights.
     """
 
     mel_mean: Float[Tensor, "mels 1"]
@@ -62,11 +62,11 @@ class LipSound2(nn.Module):
         self.mel_std.copy_(std[:, None])
 
     def normalize(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch mels frames"]:
-        """Scale log-mel to zero mean and unit variance a bin."""
+        """Scale log-mel to zero mean and unit variance per bin."""
         return (mel - self.mel_mean) / self.mel_std
 
     def mel_lengths(self, video_lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Give the mel frames that belong to so many video frames."""
+        """Return the number of mel frames for a number of video frames."""
         rate = self.config.audio.frames_per_video_frame(self.config.video.fps)
         return video_lengths * rate.numerator // rate.denominator
 
@@ -80,8 +80,8 @@ class LipSound2(nn.Module):
 
         Args:
             video: Pixels 0..255; frames past a clip's length are ignored.
-            lengths: Video frames of each clip; on the CPU, or a GPU is waited for.
-            condition: A vector a clip, such as a speaker embedding, if the model takes one.
+            lengths: Video frames of each clip; on the CPU, to avoid synchronisation with a GPU.
+            condition: A vector per clip, such as a speaker embedding, if the model takes one.
 
         Raises:
             ValueError: A condition is missing, or given to a model that takes none.
@@ -107,7 +107,7 @@ class LipSound2(nn.Module):
     def polish(
         self, mel: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch mels frames"]:
-        """Add what the postnet finds missing in normalised mel; `lengths` are those of the mels."""
+        """Add the postnet's residual to normalised mel; `lengths` are those of the mels."""
         frames = mel.shape[-1]
         places = inside(lengths, frames, mel.device) if self.training else None
         mask = length_mask(lengths, frames, mel.device)[:, None].to(mel.dtype)
@@ -136,7 +136,7 @@ def make_decoder(config: ModelConfig, memory_dim: int) -> Decoder:
     """Build the decoder that a configuration asks for.
 
     Raises:
-        ConfigError: None of that kind can be built, or not for this configuration.
+        ConfigError: The kind is unknown, or does not fit the configuration.
     """
     if config.decoder.kind not in DECODERS:
         raise ConfigError(f"no decoder of kind {config.decoder.kind!r}", f"one of {', '.join(DECODERS)}")
@@ -149,16 +149,16 @@ def _attention(config: ModelConfig, memory_dim: int) -> Decoder:
 
 
 def _frame(config: ModelConfig, memory_dim: int) -> Decoder:
-    """Build a `FrameDecoder`, which needs a whole number of mel frames a video frame.
+    """Build a `FrameDecoder`, which needs a whole number of mel frames per video frame.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The number is not whole.
     """
     assert isinstance(config.decoder, FrameDecoderConfig)
     rate = config.audio.frames_per_video_frame(config.video.fps)
     if rate.denominator != 1:
         raise ConfigError(
-            f"a decoder of kind 'frame' needs whole mel frames a video frame, these are {float(rate):.3f}",
+            f"a decoder of kind 'frame' needs whole mel frames per video frame, these are {float(rate):.3f}",
             "choose hop_length and sample_rate that fit, or the kind 'attention'",
         )
     return FrameDecoder(config.decoder, config.audio.n_mels, memory_dim, rate.numerator)

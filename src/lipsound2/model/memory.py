@@ -1,4 +1,4 @@
-"""What the encoder hands to a decoder, and what a decoder hands to the postnet: the two seams of the model."""
+"""Interfaces of the model: the encoder's output for a decoder, and a decoder's output for the postnet."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from lipsound2.model.masks import length_mask
 
 
 class Memory(NamedTuple):
-    """The encoded video, one vector a video frame.
+    """The encoded video, one vector per video frame.
 
     Attributes:
         values: Memory vectors; 0 past a clip's length.
@@ -20,16 +20,16 @@ class Memory(NamedTuple):
     lengths: Int[Tensor, " batch"]
 
     def mask(self) -> Bool[Tensor, "batch time"]:
-        """Return where the clips are, as opposed to their padding."""
+        """Return a mask that is False at padding."""
         return length_mask(self.lengths, self.values.shape[1], self.values.device)
 
 
 class Decoded(NamedTuple):
-    """What a decoder makes of a memory.
+    """A decoder's output.
 
     Attributes:
-        mel: Mel of zero mean and unit variance a bin.
-        alignment: Attention of each decoder step over the video frames; None of a decoder without attention.
+        mel: Mel of zero mean and unit variance per bin.
+        alignment: Attention of each decoder step over the video frames; None for a decoder without attention.
     """
 
     mel: Float[Tensor, "batch mels frames"]
@@ -38,10 +38,10 @@ class Decoded(NamedTuple):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Memory -> mel; a module of torch.
+    """Memory -> mel; a torch module.
 
     Attributes:
-        frames_per_step: Mel frames that are predicted at once.
+        frames_per_step: Mel frames per decoder step.
     """
 
     frames_per_step: int

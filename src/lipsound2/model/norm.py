@@ -1,4 +1,4 @@
-"""Batch normalisation over what is not padding, and over all processes of a training."""
+"""Batch normalisation without padding, over all processes of a training."""
 
 import torch
 import torch.distributed
@@ -9,13 +9,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNorm(_BatchNorm):
-    """Normalise channels (Ioffe & Szegedy 2015); what is given must hold no padding when training.
+    """Normalise channels (Ioffe & Szegedy 2015); in training the input must hold no padding.
 
-    With several processes the statistics are those of all, so that two processes train as one with twice the batch.
+    Statistics are shared by all processes, so that two processes train as one with twice the batch size.
     """
 
     def _check_input_dim(self, _: Tensor) -> None:
-        """Take anything of shape (examples, channels, ...)."""
+        """Accept any shape (examples, channels, ...)."""
 
     def forward(
         self, features: Float[Tensor, "examples channels *places"]
@@ -48,7 +48,7 @@ class BatchNorm(_BatchNorm):
 def norm_inside(
     norm: nn.Module, features: Float[Tensor, "batch channels time"], places: Tensor | None
 ) -> Float[Tensor, "batch channels time"]:
-    """Normalise sequences, with the statistics of the places that are not padding; padding comes out as 0."""
+    """Normalise sequences with statistics that exclude padding; padding becomes 0."""
     if places is None or not norm.training:
         return norm(features)
     batch, channels, time = features.shape

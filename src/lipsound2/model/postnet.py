@@ -1,4 +1,4 @@
-"""Mel frames -> what to add to them: convolutions that see the future (Shen et al. 2018)."""
+"""Mel frames -> a residual for them: non-causal convolutions (Shen et al. 2018)."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ class Postnet(nn.Module):
     """Predict a residual over the decoder's frames.
 
     Args:
-        config: Sizes; each convolution has batch normalisation, all but the last end in tanh.
+        config: Sizes; each convolution has batch normalisation, and tanh, except the last.
         mels: Mel bins in and out.
     """
 
@@ -32,12 +32,12 @@ class Postnet(nn.Module):
         mask: Float[Tensor, "batch 1 frames"],
         places: Int[Tensor, " places"] | None = None,
     ) -> Float[Tensor, "batch mels frames"]:
-        """Compute the residual; frames where `mask` is 0 count as silence beyond the end.
+        """Compute the residual; frames where `mask` is 0 count as silence.
 
         Args:
             mel: The decoder's frames.
-            mask: 1 where a clip is, 0 where it is padded.
-            places: The same as places in the batch laid end to end, None without padding. When training they alone
+            mask: 1 for frames of a clip, 0 for padding.
+            places: Indices of the same frames in the flattened batch, None without padding. In training only they
                 count in the statistics of the normalisation.
         """
         features = mel

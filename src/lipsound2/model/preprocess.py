@@ -1,4 +1,4 @@
-"""Face crops -> pixels of the model's window -> what the encoder takes."""
+"""Face crops -> the model's window -> the encoder's input."""
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -17,7 +17,7 @@ def view(crops: Crops, config: VideoConfig) -> View:
     """Cut the model's window out of face crops and resize it.
 
     Args:
-        crops: Face crops with as many channels as `config` wants.
+        crops: Face crops with the channels of `config`.
         config: Window and size.
     """
     left, top, side = config.window
@@ -33,7 +33,7 @@ def view(crops: Crops, config: VideoConfig) -> View:
 def standardize(
     video: UInt8[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch channels time height width"]:
-    """Scale each clip's pixels to zero mean and unit variance, so that light and camera matter less."""
+    """Scale each clip's pixels to zero mean and unit variance, to reduce the influence of lighting and camera."""
     mask = length_mask(lengths, video.shape[2], video.device)[:, None, :, None, None].float()
     pixels = video.float() * mask
     count = lengths.to(video.device, non_blocking=True)[:, None, None, None, None].float() * video[0, :, 0].numel()

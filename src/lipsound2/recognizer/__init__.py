@@ -1,1 +1,1 @@
-"""Sound -> text: Jasper with CTC, and others behind one Protocol."""
+"""Speech recognition: Jasper with CTC, and others behind one Protocol."""

@@ -1,4 +1,4 @@
-"""What every recogniser can do, and how sound of any rate gets to it."""
+"""Interface of recognisers, and transcription of audio of any sample rate."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,18 +13,18 @@ Wave = Float32[np.ndarray, " samples"]
 
 @runtime_checkable
 class Recognizer(Protocol):
-    """Anything that turns sound into text.
+    """Interface of audio -> text.
 
     Attributes:
         name: As in `--recognizer`.
-        sample_rate: Of the waves it takes, in Hz.
+        sample_rate: Of its input, in Hz.
     """
 
     name: str
     sample_rate: int
 
     def transcribe(self, wave: Wave) -> Transcript:
-        """Give the words of a wave in [-1, 1] of any length, none and a note for silence and noise."""
+        """Return the words of a wave in [-1, 1] of any length; none and a note for silence and noise."""
         ...
 
 

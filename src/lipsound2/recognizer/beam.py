@@ -1,6 +1,6 @@
 """Log posteriors -> the most probable text, with a language model and a word list: CTC prefix beam search.
 
-After Hannun et al. 2014 (first-pass decoding, algorithm 1). It is kept here because the known
+After Hannun et al. 2014 (first-pass decoding, algorithm 1). It is implemented here because the known
 libraries do not install: KenLM has no wheels, flashlight-text none for Python 3.12 and newer, and
 pyctcdecode wants numpy below 2.
 """
@@ -20,14 +20,14 @@ NEVER = -math.inf
 
 @dataclass(frozen=True)
 class BeamConfig:
-    """Say how the beam is searched.
+    """Settings of the beam search.
 
     Attributes:
-        width: Texts kept from frame to frame.
-        weight: Of the language model's natural log.
-        bonus: For each word, which weighs against the language model's liking of few.
-        least: Natural log of the posterior below which a symbol is not tried.
-        closed: Whether only words of the language model may be read.
+        width: Beam width.
+        weight: Weight of the language model's natural log-probability.
+        bonus: Word insertion bonus, against the language model's bias towards few words.
+        least: Natural log-posterior below which a symbol is pruned.
+        closed: Whether the vocabulary is limited to words of the language model.
     """
 
     width: int = 32
@@ -38,7 +38,7 @@ class BeamConfig:
 
 
 class _Prefix(NamedTuple):
-    """A text read so far: its symbols, its whole words, the characters of the word under way, their language score."""
+    """A hypothesis: its symbols, its complete words, the characters of the current word, its language-model score."""
 
     symbols: tuple[int, ...] = ()
     history: tuple[str, ...] = (START,)
@@ -47,7 +47,7 @@ class _Prefix(NamedTuple):
 
 
 class _Mass(NamedTuple):
-    """Log probability of all paths of a prefix that end in a blank, and of those that do not."""
+    """Log-probability of all paths of a prefix that end in a blank, and of those that do not."""
 
     blank: float = NEVER
     other: float = NEVER
@@ -58,11 +58,11 @@ class _Mass(NamedTuple):
 
 
 class Beam:
-    """A search, made once for an alphabet and a language model.
+    """Beam search for an alphabet and a language model.
 
     Args:
-        alphabet: What the posteriors are of.
-        language: Scores words; without one only the posteriors count.
+        alphabet: Symbols of the posteriors.
+        language: Language model; None uses the posteriors only.
         config: Settings.
     """
 
@@ -75,7 +75,7 @@ class Beam:
         self.beginnings = frozenset(word[:end] for word in listed for end in range(len(word) + 1))
 
     def search(self, values: Frames) -> list[int]:
-        """Give the symbols of the best text."""
+        """Return the symbols of the best hypothesis."""
         beam = {_Prefix(): _Mass(blank=0.0)}
         for frame in values:
             beam = self._step(beam, frame)
@@ -95,14 +95,14 @@ class Beam:
             for symbol, score in tried:
                 longer = self._extend(prefix, symbol)
                 if longer is not None:
-                    # The same character twice needs a blank between.
+                    # A repeated character needs a blank in between.
                     before = mass.blank if symbol == last else mass.total
                     _put(grown, longer, _Mass(other=before + score))
         best = sorted(grown.items(), key=lambda item: -(item[1].total + item[0].language))
         return dict(best[: self.config.width])
 
     def _extend(self, prefix: _Prefix, symbol: int) -> _Prefix | None:
-        """Give the prefix with one more character, or None if no word allows it."""
+        """Return the prefix with one more character, or None if no word allows it."""
         character, separator = self.alphabet.characters[symbol], self.alphabet.separator
         symbols = (*prefix.symbols, symbol)
         if character == separator:
@@ -116,13 +116,13 @@ class Beam:
         return not self.listed or prefix.word in self.listed
 
     def _ended(self, prefix: _Prefix) -> _Prefix:
-        """Score the word under way."""
+        """Score the current word."""
         history = (*prefix.history, prefix.word)
         language = prefix.language + self._weighted(prefix.history, prefix.word, self.config.bonus)
         return prefix._replace(history=history[-self._memory :], word="", language=language)
 
     def _end(self, prefix: _Prefix) -> float:
-        """Give the language score of a prefix as a whole text, or `NEVER` if it ends within a word."""
+        """Return the language-model score of a prefix as a complete text, or `NEVER` if it ends within a word."""
         if prefix.word and not self._may_end(prefix):
             return NEVER
         whole = self._ended(prefix) if prefix.word else prefix

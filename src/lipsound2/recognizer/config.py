@@ -1,4 +1,4 @@
-"""Every setting of a Jasper as a frozen dataclass; presets are functions."""
+"""Settings of a Jasper as frozen dataclasses; presets are functions."""
 
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -12,7 +12,7 @@ RESIDUALS = ("none", "block", "dense")
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Describe the log-mel features that Jasper reads, which are NeMo's and not those of `AudioConfig`.
+    """Log-mel features of Jasper, which are NeMo's and not those of `AudioConfig`.
 
     The window is a symmetric Hann window, the mel scale Slaney's, the logarithm natural, taken of the
     power plus `guard`; each mel bin has zero mean and unit variance over the utterance.
@@ -36,7 +36,7 @@ class FeatureConfig:
         in_range(self, 0, inf, "guard", above=True)
 
     def filters(self) -> AudioConfig:
-        """Give the settings that the mel filters depend on."""
+        """Return the settings of the mel filters."""
         return AudioConfig(
             self.sample_rate, self.n_fft, self.win_length, self.hop_length, self.n_mels, self.f_min, self.f_max
         )
@@ -44,18 +44,18 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """Size one block: `repeat` times a convolution, BatchNorm, ReLU and dropout.
+    """Configuration of a block: `repeat` times convolution, BatchNorm, ReLU and dropout.
 
     Attributes:
-        filters: Channels it gives.
-        kernel: Width of its convolutions, odd.
-        repeat: Sub-blocks.
-        stride: Of its first convolution; only a block of one has one.
-        dilation: Of its convolutions.
-        dropout: Share of values dropped after each sub-block.
-        residual: What is added before the last ReLU: `none`; `block`, the block's input; `dense`, the
+        filters: Output channels.
+        kernel: Kernel size of its convolutions, odd.
+        repeat: Number of sub-blocks.
+        stride: Stride of its first convolution; only for a block of one convolution.
+        dilation: Dilation of its convolutions.
+        dropout: Dropout rate after each sub-block.
+        residual: Residual connection before the last ReLU: `none`; `block`, the block's input; `dense`, the
             inputs of this and of all earlier dense blocks. Each goes through a 1x1 convolution and BatchNorm.
-        separable: Whether each convolution is one a channel followed by one of width 1 (QuartzNet).
+        separable: Whether convolutions are depthwise separable (QuartzNet).
     """
 
     filters: int
@@ -81,12 +81,12 @@ class BlockConfig:
 
 @dataclass(frozen=True)
 class GateConfig:
-    """Say when nothing was said; each bound is kept with the model it was chosen for.
+    """Thresholds for rejecting silence and noise, saved with the model they were chosen for.
 
     Attributes:
-        min_level: Loudest tenth of a second, in dB of full scale, below which a wave is silence.
-        min_confidence: Mean confidence of a stretch of words below which it is taken as noise.
-        max_gap: Seconds without a word that part two stretches.
+        min_level: Level of the loudest tenth of a second, in dB of full scale, below which a wave is silence.
+        min_confidence: Mean confidence of a stretch of words below which it is noise.
+        max_gap: Longest pause in seconds within a stretch.
     """
 
     min_level: float = -60.0
@@ -96,9 +96,9 @@ class GateConfig:
 
 @dataclass(frozen=True)
 class TimingConfig:
-    """Say how far a word reaches beyond its first and last letter, at which CTC only has short peaks.
+    """Extension of a word beyond its first and last letter, where CTC only has short peaks.
 
-    Both are in seconds, are measured on aligned training clips and never make words overlap.
+    Both are in seconds, measured on aligned training clips, and never make words overlap.
     """
 
     before: float = 0.0
@@ -107,7 +107,7 @@ class TimingConfig:
 
 @dataclass(frozen=True)
 class JasperConfig:
-    """Describe a whole recogniser: a wave in, posteriors over an alphabet out."""
+    """Configuration of a recogniser: a wave -> posteriors over an alphabet."""
 
     blocks: tuple[BlockConfig, ...]
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -122,7 +122,7 @@ class JasperConfig:
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples from one frame of posteriors to the next."""
+        """Return the number of samples from one frame of posteriors to the next."""
         samples = self.features.hop_length
         for block in self.blocks:
             samples *= block.stride
@@ -130,7 +130,7 @@ class JasperConfig:
 
 
 def jasper(blocks: int, repeat: int) -> JasperConfig:
-    """Give Jasper BxR of the paper (Li et al. 2019, table 1), with `blocks` a multiple of 5."""
+    """Return Jasper BxR of the paper (Li et al. 2019, table 1), with `blocks` a multiple of 5."""
     sizes = ((256, 11, 0.2), (384, 13, 0.2), (512, 17, 0.2), (640, 21, 0.3), (768, 25, 0.3))
     middle = [
         BlockConfig(filters, kernel, repeat, dropout=dropout, residual="dense")
@@ -143,17 +143,17 @@ def jasper(blocks: int, repeat: int) -> JasperConfig:
 
 
 def jasper_10x5dr() -> JasperConfig:
-    """Give Jasper 10x5 dense residual, 333 M parameters."""
+    """Return Jasper 10x5 dense residual, 333 M parameters."""
     return jasper(10, 5)
 
 
 def jasper_5x3() -> JasperConfig:
-    """Give Jasper 5x3, 110 M parameters."""
+    """Return Jasper 5x3, 110 M parameters."""
     return jasper(5, 3)
 
 
 def jasper_small() -> JasperConfig:
-    """Give a Jasper 5x2 that one CPU core can train, 2.5 M parameters."""
+    """Return a Jasper 5x2 that one CPU core can train, 2.5 M parameters."""
     sizes = ((64, 11), (80, 13), (96, 17), (112, 21), (128, 25))
     middle = [BlockConfig(filters, kernel, 2, dropout=0.1, residual="dense") for filters, kernel in sizes]
     first = BlockConfig(64, 11, stride=2, dropout=0.1)
@@ -162,7 +162,7 @@ def jasper_small() -> JasperConfig:
 
 
 def quartznet_15x5() -> JasperConfig:
-    """Give QuartzNet 15x5 (Kriman et al. 2020, table 1), 19 M parameters."""
+    """Return QuartzNet 15x5 (Kriman et al. 2020, table 1), 19 M parameters."""
     sizes = ((256, 33), (256, 39), (512, 51), (512, 63), (512, 75))
     block = BlockConfig(256, 33, separable=True)
     middle = [
@@ -180,4 +180,4 @@ PRESETS = {
     "jasper_10x5dr": jasper_10x5dr,
     "quartznet_15x5": quartznet_15x5,
 }
-"""Sizes by the name that `lipsound2 recognizer train --preset` takes."""
+"""Model sizes by the names of `lipsound2 recognizer train --preset`."""

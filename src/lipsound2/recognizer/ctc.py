@@ -1,6 +1,6 @@
 """Log posteriors -> text by connectionist temporal classification (Graves et al. 2006): paths, words.
 
-A path names a symbol for each frame; runs of one symbol are a character, blanks are nothing.
+A path has a symbol for each frame; runs of one symbol collapse to a character, blanks are removed.
 """
 
 from itertools import groupby
@@ -13,7 +13,7 @@ from lipsound2.recognizer.config import TimingConfig
 from lipsound2.text.alphabet import Alphabet, Word
 
 Frames = Float32[np.ndarray, "frames symbols"]
-"""Log posteriors of one wave."""
+"""Log-posteriors of one wave."""
 
 
 class Span(NamedTuple):
@@ -26,19 +26,19 @@ class Span(NamedTuple):
 
 
 def best_path(values: Frames) -> list[int]:
-    """Give the most probable symbol of each frame."""
+    """Return the most probable symbol of each frame."""
     return values.argmax(axis=1).tolist()
 
 
 def align(values: Frames, symbols: list[int]) -> list[int]:
-    """Give the most probable path that says exactly these symbols (Viterbi).
+    """Return the most probable path of these symbols (Viterbi alignment).
 
     Raises:
         ValueError: There are too few frames for them.
     """
     frames, blank = len(values), values.shape[1] - 1
     states = [blank, *(state for symbol in symbols for state in (symbol, blank))]
-    # From two states back one may come only where a character differs from the one before.
+    # A blank may be skipped only between two different characters.
     skips = np.array([i > 1 and state not in (blank, states[i - 2]) for i, state in enumerate(states)])
     emitted = values[:, states]
     score = np.full(len(states), -np.inf)
@@ -74,16 +74,16 @@ def spans(values: Frames, path: list[int]) -> list[Span]:
 
 
 def collapse(path: list[int], blank: int) -> list[int]:
-    """Give the symbols that a path says."""
+    """Return the symbols of a path."""
     return [symbol for symbol, _ in groupby(path) if symbol != blank]
 
 
 def words(
     values: Frames, path: list[int], alphabet: Alphabet, seconds_per_frame: float, timing: TimingConfig
 ) -> list[Word]:
-    """Give the words of a path with their times and confidences.
+    """Return the words of a path with their times and confidences.
 
-    A word lasts from its first to its last character, and as far beyond as `timing` says and its
+    A word lasts from its first to its last character, extended by `timing` as far as its
     neighbours allow. Its confidence is the geometric mean of its characters' highest posteriors.
     """
     groups = _word_spans(spans(values, path), alphabet)
@@ -105,7 +105,7 @@ def words(
 
 
 def _middle(end: float, start: float, timing: TimingConfig) -> float:
-    """Part the time between two words in the proportion in which both would like to have it."""
+    """Split the time between two words in proportion to their extensions."""
     wanted = timing.before + timing.after
     return end + (start - end) * (timing.after / wanted if wanted else 0.5)
 

@@ -1,7 +1,7 @@
 """Waves -> the normalised log-mel features of NVIDIA's NeMo (`AudioToMelSpectrogramPreprocessor`).
 
-Frame i is centred on sample i * hop_length, and a wave of n samples has n // hop_length frames. What
-lies behind a wave's end in a padded batch changes nothing.
+Frame i is centred on sample i * hop_length, and a wave of n samples has n // hop_length frames. Padding
+of a batch changes nothing.
 """
 
 from typing import NamedTuple
@@ -23,10 +23,10 @@ class Features(NamedTuple):
 
 
 def features(wave: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"], config: FeatureConfig) -> Features:
-    """Compute features as they are read at inference.
+    """Compute features as at inference.
 
     Args:
-        wave: Samples in [-1, 1], padded with anything.
+        wave: Samples in [-1, 1], with any padding.
         lengths: Samples of each wave.
         config: Settings.
     """
@@ -65,13 +65,13 @@ def normalize(values: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, "
 def quiet_frames(
     values: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"], below: float = 25.0, reach: int = 10
 ) -> Bool[Tensor, "batch frames"]:
-    """Mark the frames of a wave near which nothing is said.
+    """Return a mask of frames without speech nearby.
 
     Args:
-        values: As `log_power` gives them.
+        values: As `log_power` returns them.
         lengths: Frames of each wave.
-        below: dB by which a quiet frame lies below the loudest.
-        reach: Frames on each side that must be quiet too, so that the stops within a word are not.
+        below: Level of a quiet frame in dB below the loudest.
+        reach: Frames on each side that must be quiet too, which excludes the closures of stops.
     """
     inside = length_mask(lengths, values.shape[-1])
     power = values.exp().mean(dim=1) * inside

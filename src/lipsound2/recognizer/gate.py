@@ -1,4 +1,4 @@
-"""Words that were heard -> words that were said: silence and noise have none, whatever a network makes of them."""
+"""A hypothesis -> the hypothesis without words in silence and noise."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lipsound2.text.alphabet import Transcript, Word
 
 
 def level(wave: Wave, sample_rate: int) -> float:
-    """Give the loudness of the loudest tenth of a second in dB of full scale; -inf for digital silence."""
+    """Return the level of the loudest tenth of a second in dB of full scale; -inf for digital silence."""
     size = sample_rate // 10
     padded = np.pad(wave, (0, -len(wave) % size)).reshape(-1, size)
     loudest = np.square(padded.astype(np.float64)).mean(axis=1).max(initial=0.0)
@@ -16,13 +16,13 @@ def level(wave: Wave, sample_rate: int) -> float:
 
 
 def silence_note(wave: Wave, sample_rate: int, config: GateConfig) -> str | None:
-    """Say so if a wave is too quiet to hold speech."""
+    """Return a note if a wave is too quiet for speech, else None."""
     found = level(wave, sample_rate)
     return f"silence: nothing is louder than {found:.0f} dB of full scale" if found < config.min_level else None
 
 
 def keep_clear(transcript: Transcript, config: GateConfig) -> Transcript:
-    """Drop stretches of words that are too uncertain to be speech, and note how many words there were."""
+    """Remove stretches of words with a confidence too low for speech, and note how many words were removed."""
     groups = stretches(transcript.words, config.max_gap)
     clear = [group for group in groups if _confidence(group) >= config.min_confidence]
     dropped = [word for group in groups if group not in clear for word in group]
@@ -33,13 +33,13 @@ def keep_clear(transcript: Transcript, config: GateConfig) -> Transcript:
 
 
 def near(words: tuple[Word, ...], others: tuple[Word, ...], max_gap: float) -> tuple[Word, ...]:
-    """Keep the words that lie in a stretch of other words or within `max_gap` seconds of it."""
+    """Return the words in a stretch of other words or within `max_gap` seconds of it."""
     spans = [(group[0].start - max_gap, group[-1].end + max_gap) for group in stretches(others, max_gap)]
     return tuple(word for word in words if any(start <= word.end and word.start <= end for start, end in spans))
 
 
 def stretches(words: tuple[Word, ...], max_gap: float) -> list[list[Word]]:
-    """Part words where nothing is said for longer than `max_gap` seconds."""
+    """Split words at pauses of more than `max_gap` seconds."""
     groups: list[list[Word]] = []
     for word in words:
         if groups and word.start - groups[-1][-1].end <= max_gap:

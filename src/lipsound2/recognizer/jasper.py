@@ -5,7 +5,7 @@
     a block:  x ─► [conv, norm, ReLU, dropout] x (R-1) ─► conv, norm ─► (+) ─► ReLU, dropout
               inputs of this and earlier blocks ─► each its 1x1 conv, norm ─┘
 
-What a block adds is nothing, its own input (QuartzNet) or the inputs of all blocks so far (dense residual).
+Residuals are none, the block's input (QuartzNet) or the inputs of all blocks so far (dense residual).
 """
 
 from typing import NamedTuple
@@ -19,14 +19,14 @@ from lipsound2.recognizer.config import BlockConfig, JasperConfig
 
 
 class Posteriors(NamedTuple):
-    """Natural-log posteriors of each symbol, the blank last, every `samples_per_frame` samples."""
+    """Natural-log posteriors of the symbols, the blank last, every `samples_per_frame` samples."""
 
     values: Float[Tensor, "batch frames symbols"]
     lengths: Int[Tensor, " batch"]
 
 
 class MaskedConv(nn.Module):
-    """A convolution without bias that sees zeros where a sequence has ended, and keeps its lengths."""
+    """A convolution without bias that masks padding with zeros and returns lengths."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
@@ -40,13 +40,13 @@ class MaskedConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs frames"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch outputs newframes"], Int[Tensor, " batch"]]:
-        """Convolve; with a stride s, n frames become ceil(n / s)."""
+        """Convolve; with a stride of s, n frames become ceil(n / s)."""
         mask = length_mask(lengths, x.shape[-1])[:, None].to(x.dtype)
         return self.conv(x * mask), -(-lengths // self.stride)
 
 
 class ConvNorm(nn.Module):
-    """A convolution, whole or separable, and its BatchNorm."""
+    """A convolution, full or separable, and BatchNorm."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, separable: bool = False
@@ -62,19 +62,19 @@ class ConvNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs frames"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch outputs newframes"], Int[Tensor, " batch"]]:
-        """Give what comes before the activation, and its lengths."""
+        """Return the input of the activation, and its lengths."""
         for conv in self.convs:
             x, lengths = conv(x, lengths)
         return self.norm(x), lengths
 
 
 class Block(nn.Module):
-    """Sub-blocks in a row and, added before the last activation, residuals.
+    """A chain of sub-blocks, with residuals before the last activation.
 
     Args:
         inputs: Channels of the block's input.
-        residuals: Channels of each tensor that is added.
-        config: The block's size.
+        residuals: Channels of each residual.
+        config: Size of the block.
     """
 
     def __init__(self, inputs: int, residuals: list[int], config: BlockConfig) -> None:
@@ -99,7 +99,7 @@ class Block(nn.Module):
         added: list[Float[Tensor, "batch _ frames"]],
         lengths: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch filters newframes"], Int[Tensor, " batch"]]:
-        """Give the block's output and its lengths; `added` is what the residuals carry."""
+        """Return the block's output and its lengths; `added` are the inputs of the residual connections."""
         residual = [layer(tensor, lengths)[0] for layer, tensor in zip(self.residuals, added, strict=True)]
         for i, step in enumerate(self.steps):
             x, lengths = step(x, lengths)
@@ -110,7 +110,7 @@ class Block(nn.Module):
 
 
 class Jasper(nn.Module):
-    """Read characters from features by CTC."""
+    """Acoustic model for CTC: features -> log-posteriors of characters."""
 
     def __init__(self, config: JasperConfig) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Jasper(nn.Module):
         nn.init.xavier_uniform_(self.output.weight)
 
     def forward(self, features: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]) -> Posteriors:
-        """Give log posteriors; frames past a length are ignored on the way in and mean nothing on the way out."""
+        """Return log-posteriors; frames past a length are ignored in the input and undefined in the output."""
         x = features
         dense: list[Tensor] = []
         for block, config in zip(self.blocks, self.config.blocks, strict=True):

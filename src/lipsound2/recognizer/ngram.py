@@ -1,7 +1,7 @@
 """Transcripts -> an n-gram language model of words, kept as an ARPA file as KenLM and SRILM write it.
 
-Probabilities are interpolated by Witten and Bell's method (Bell, Cleary & Witten 1990): a word that
-never followed a history gets the share of kinds among all that followed it.
+Probabilities are interpolated by Witten and Bell's method (Bell, Cleary & Witten 1990): a word
+that never followed a history gets the share of distinct words among all that followed it.
 """
 
 import math
@@ -20,11 +20,11 @@ Gram = tuple[str, ...]
 
 
 class NGram:
-    """A backoff model.
+    """A back-off n-gram model.
 
     Args:
-        scores: Log10 probability of the last word of each n-gram after those before it.
-        backoffs: Log10 weight of shorter histories, for each n-gram that is a history.
+        scores: Log10 probability of the last word of each n-gram given those before it.
+        backoffs: Log10 back-off weight of each n-gram that is a history.
     """
 
     def __init__(self, scores: Mapping[Gram, float], backoffs: Mapping[Gram, float]) -> None:
@@ -36,11 +36,11 @@ class NGram:
 
     @property
     def words(self) -> list[str]:
-        """The words it knows, sorted."""
+        """Return the vocabulary, sorted."""
         return sorted(gram[0] for gram in self.scores if len(gram) == 1 and gram[0] not in (START, END, UNKNOWN))
 
     def score(self, history: Sequence[str], word: str) -> float:
-        """Give the natural log of the probability of a word (or `END`) after others, the first of them `START`."""
+        """Return the natural log-probability of a word (or `END`) after others, the first of them `START`."""
         known = word if (word,) in self.scores else UNKNOWN
         gram: Gram = (*history, known)[-self.order :]
         weight = 0.0
@@ -51,7 +51,7 @@ class NGram:
 
 
 def train_ngram(sentences: Iterable[Sequence[str]], order: int = 3) -> NGram:
-    """Count the n-grams of sentences, given as lists of words, and smooth them."""
+    """Estimate a smoothed n-gram model from sentences, given as lists of words."""
     followers: dict[Gram, Counter[str]] = defaultdict(Counter)
     for sentence in sentences:
         padded = [START, *sentence, END]
@@ -60,7 +60,7 @@ def train_ngram(sentences: Iterable[Sequence[str]], order: int = 3) -> NGram:
                 followers[tuple(padded[place - length : place])][padded[place]] += 1
     probabilities: dict[Gram, float] = {}
     backoffs: dict[Gram, float] = {}
-    # One unknown word takes what Witten and Bell leave to words that were never seen at all.
+    # One unknown word gets the Witten-Bell probability mass of unseen words.
     lowest = {(UNKNOWN,): 1.0}
     for history in sorted(followers, key=len):
         counts = followers[history]
@@ -94,7 +94,7 @@ def read_arpa(path: Path) -> NGram:
     """Read an ARPA file.
 
     Raises:
-        DataError: It is missing or none.
+        DataError: The file is missing or not in ARPA format.
     """
     scores: dict[Gram, float] = {}
     backoffs: dict[Gram, float] = {}

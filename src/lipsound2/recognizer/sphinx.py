@@ -1,4 +1,4 @@
-"""A wave -> its words by PocketSphinx, whose package carries an English model: a judge that needs no network."""
+"""A wave -> its words by PocketSphinx, an independent recogniser whose package includes an English model."""
 
 import importlib.util
 
@@ -13,18 +13,18 @@ GRAMMARS = {
     "(a | b | c | d | e | f | g | h | i | j | k | l | m | n | o | p | q | r | s | t | u | v | x | y | z) "
     "(zero | one | two | three | four | five | six | seven | eight | nine) (again | now | please | soon)"
 }
-"""What can be said at all, by name. Guessing under GRID's gives a word error rate of 81 %."""
+"""Grammars by name. Chance level under GRID's is a WER of 81 %."""
 
 
 class SphinxRecognizer:
-    """Read with PocketSphinx; the same wave always gives the same words, whatever was heard before.
+    """Recognise with PocketSphinx; results do not depend on earlier calls.
 
     Args:
-        grammar: One of `GRAMMARS`; without one its general model of English is used.
+        grammar: One of `GRAMMARS`; by default its general model of English is used.
 
     Raises:
         MissingExtraError: The package is not installed.
-        ConfigError: There is no such grammar.
+        ConfigError: The grammar is unknown.
     """
 
     name = "pocketsphinx"
@@ -46,12 +46,12 @@ class SphinxRecognizer:
 
     @staticmethod
     def installed() -> bool:
-        """Whether the package is there."""
+        """Return whether the package is installed."""
         return importlib.util.find_spec("pocketsphinx") is not None
 
     def transcribe(self, wave: Wave) -> Transcript:
-        """Give the words of a wave; their confidence is not known and said to be 1."""
-        # Noise removal remembers what it heard before.
+        """Return the words of a wave; their confidence is not available and set to 1."""
+        # Noise removal keeps state between calls.
         self.decoder.reinit_feat(self.decoder.config)
         pcm = (np.clip(wave, -1, 1) * 32767).astype(np.int16).tobytes()
         self.decoder.start_utt()
@@ -59,11 +59,11 @@ class SphinxRecognizer:
             self.decoder.process_raw(pcm, full_utt=True)
         self.decoder.end_utt()
         if self.decoder.hyp() is None:
-            return Transcript(note="no words heard")
+            return Transcript(note="no words recognised")
         rate = self.decoder.config["frate"]
         words = tuple(
             Word(segment.word.split("(")[0], segment.start_frame / rate, (segment.end_frame + 1) / rate, 1.0)
             for segment in self.decoder.seg()
             if segment.word[0] not in "<["
         )
-        return Transcript(words, None if words else "no words heard")
+        return Transcript(words, None if words else "no words recognised")

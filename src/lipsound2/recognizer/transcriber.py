@@ -3,9 +3,9 @@
     recognizer/
       config.json          `JasperConfig`
       model.safetensors    its weights
-      language.arpa        a language model for the beam, if there is one
+      language.arpa        a language model for beam search, if there is one
 
-Long waves are read in windows, so that memory does not grow with them by more than their posteriors.
+Long waves are processed in windows, so that only the posteriors grow with their length.
 """
 
 from dataclasses import replace
@@ -30,16 +30,16 @@ from lipsound2.text.alphabet import Alphabet, Transcript, Word
 
 LANGUAGE_NAME = "language.arpa"
 WINDOW, MARGIN = 30.0, 3.0
-"""Seconds read at once, and seconds more on each side that are looked at only."""
+"""Length of a window, and context on each side, in seconds."""
 
 
 class JasperRecognizer:
-    """Read with a Jasper or QuartzNet.
+    """Recognise with a Jasper or QuartzNet.
 
     Args:
-        model: In evaluation mode, on the device it shall run on.
-        language: For the beam.
-        beam: How to search; None takes the best symbol of each frame.
+        model: In evaluation mode, on its device.
+        language: Language model for beam search.
+        beam: Settings of the beam search; None decodes greedily.
     """
 
     name = "jasper"
@@ -51,7 +51,7 @@ class JasperRecognizer:
         self.beam = Beam(self.alphabet, language, beam) if beam else None
 
     def transcribe(self, wave: Wave) -> Transcript:
-        """Give the words of a wave, none and a note for silence and noise."""
+        """Return the words of a wave; none and a note for silence and noise."""
         config = self.model.config
         note = gate.silence_note(wave, self.sample_rate, config.gate)
         if note:
@@ -60,13 +60,13 @@ class JasperRecognizer:
         if not len(values):
             return Transcript(note="too short to hold a word", separator=self.alphabet.separator)
         found = self._words(values, ctc.best_path(values))
-        heard = Transcript(found, None if found else "no words heard", self.alphabet.separator)
-        clear = gate.keep_clear(heard, config.gate)
+        greedy = Transcript(found, None if found else "no words recognised", self.alphabet.separator)
+        clear = gate.keep_clear(greedy, config.gate)
         if self.beam is None or not clear.words:
             return clear
-        # A language model finds words in anything: only where the sound itself is clear may it choose them.
-        mended = self._words(values, ctc.align(values, self.beam.search(values)))
-        return replace(clear, words=gate.near(mended, clear.words, config.gate.max_gap))
+        # A language model finds words in anything, so it is used only where greedy decoding is confident.
+        searched = self._words(values, ctc.align(values, self.beam.search(values)))
+        return replace(clear, words=gate.near(searched, clear.words, config.gate.max_gap))
 
     def _words(self, values: ctc.Frames, path: list[int]) -> tuple[Word, ...]:
         config = self.model.config
@@ -75,7 +75,7 @@ class JasperRecognizer:
 
     @torch.inference_mode()
     def posteriors(self, wave: Wave) -> ctc.Frames:
-        """Give the log posteriors of a wave, window by window."""
+        """Return the log-posteriors of a wave, computed window by window."""
         step = self.model.config.samples_per_frame
         window, margin = (round(seconds * self.sample_rate / step) * step for seconds in (WINDOW, MARGIN))
         pieces = []
@@ -98,7 +98,7 @@ class JasperRecognizer:
 def save_recognizer(
     folder: Path, model: Jasper, language: NGram | None = None, dtype: torch.dtype | None = None
 ) -> None:
-    """Write a recogniser as a folder; weights as `dtype` if one is given."""
+    """Save a recogniser to a folder, with weights of `dtype` if given."""
     write_text(folder / CONFIG_NAME, to_json(model.config))
     save_weights(folder / WEIGHTS_NAME, model.state_dict(), dtype)
     if language:
@@ -109,7 +109,7 @@ def load_jasper(folder: Path, device: torch.device | str = "cpu") -> Jasper:
     """Rebuild a Jasper from its folder, in evaluation mode.
 
     Raises:
-        CheckpointError: There is none, or it does not fit its configuration.
+        CheckpointError: The folder holds none, or the weights do not fit the configuration.
     """
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(f"{folder} holds no recogniser", f"its folder holds {CONFIG_NAME} and {WEIGHTS_NAME}")
@@ -119,7 +119,7 @@ def load_jasper(folder: Path, device: torch.device | str = "cpu") -> Jasper:
 def load_recognizer(
     folder: Path, device: torch.device | str = "cpu", beam: BeamConfig | None = None
 ) -> JasperRecognizer:
-    """Load a recogniser with its language model, if it has one and a beam is asked for."""
+    """Load a recogniser, with its language model if it has one and `beam` is given."""
     path = folder / LANGUAGE_NAME
     language = read_arpa(path) if beam and path.is_file() else None
     return JasperRecognizer(load_jasper(folder, device), language, beam)

@@ -10,13 +10,13 @@ from lipsound2.text.alphabet import Transcript, Word
 
 
 class WhisperRecognizer:
-    """Read with Whisper, which knows no alphabet and writes capitals, digits and punctuation.
+    """Recognise with Whisper, which has an open alphabet with capitals, digits and punctuation.
 
     Args:
-        size: A size such as `small.en`, fetched and kept by the package, or the folder of a converted model.
+        size: A size such as `small.en`, downloaded and cached by the package, or the folder of a converted model.
         device: `cpu`, `cuda` or `auto`.
-        language: Code of what is spoken; None lets it guess.
-        config: When nothing was said.
+        language: Language code; None detects the language.
+        config: Thresholds for rejecting silence and noise.
 
     Raises:
         MissingExtraError: The package is not installed.
@@ -49,7 +49,7 @@ class WhisperRecognizer:
         self.config = config or GateConfig()
 
     def transcribe(self, wave: Wave) -> Transcript:
-        """Give the words of a wave, none and a note for silence and noise."""
+        """Return the words of a wave; none and a note for silence and noise."""
         note = gate.silence_note(wave, self.sample_rate, self.config)
         if note:
             return Transcript(note=note)
@@ -62,4 +62,4 @@ class WhisperRecognizer:
             for word in segment.words or ()
             if word.word.strip()
         )
-        return gate.keep_clear(Transcript(found, None if found else "no words heard"), self.config)
+        return gate.keep_clear(Transcript(found, None if found else "no words recognised"), self.config)

@@ -1,10 +1,10 @@
 """A description of a corpus -> a folder of clips with transcripts, times, splits and licences.
 
 sim/
-  LICENSE.md            every ingredient and its licence
+  LICENSE.md            components and their licences
   simulation.json       the settings; a run with others is refused
   splits.csv            clip, speaker, split, transcript
-  sim01/bbaf2n.mp4      H.264 and AAC, 25 pictures a second, 16 kHz
+  sim01/bbaf2n.mp4      H.264 and AAC, 25 frames per second, 16 kHz
   sim01/bbaf2n.txt      the transcript
   sim01/bbaf2n.json     words and phones with their times in seconds
 """
@@ -44,14 +44,14 @@ def simulate(
     like: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Make a corpus of talking heads, or what is missing of it.
+    """Simulate a corpus of talking heads, or the missing part of it.
 
     Args:
-        config: What to make.
+        config: Settings of the corpus.
         output: The corpus folder; clips that are there already are kept.
-        workers: How many processes work at once; 0 takes one a core, 1 none but this one.
+        workers: Processes; 0 takes one per core, 1 only this one.
         like: Another corpus, whose held-out sentences are held out here too.
-        progress: Told how many of how many clips are done.
+        progress: Called with the number of clips done and the total.
 
     Raises:
         ConfigError: There are not enough sentences for so many clips.
@@ -71,7 +71,7 @@ def simulate(
 
 @dataclass
 class _Corpus(FolderJob[Plan]):
-    """The clips of a corpus; each is in its place at once, with its JSON file last."""
+    """Clips of a corpus, written in place, each with its JSON file last."""
 
     config: SimulateConfig
     held_out: dict[str, str]
@@ -80,7 +80,7 @@ class _Corpus(FolderJob[Plan]):
     title = "simulate"
 
     def begin(self) -> None:
-        """Write down what the folder holds, or see that it holds the same."""
+        """Write the plan of the folder, or check that it is the same."""
         _claim(self.config, self.held_out, self.output)
 
     def items(self) -> Sequence[Plan]:
@@ -88,23 +88,23 @@ class _Corpus(FolderJob[Plan]):
         return self.plans
 
     def staged(self, item: Plan) -> bool:
-        """Return whether a clip is whole."""
+        """Return whether a clip is complete."""
         return (self.output / item.name).with_suffix(".json").exists()
 
     def worker(self) -> Worker[Plan]:
-        """Return what loads voice and heads."""
+        """Return the worker, which loads voice and heads."""
         return partial(_Maker, self.config, self.held_out, self.output)
 
     def fail(self, item: Plan, error: LipSoundError) -> None:
-        """Keep nothing of a failure: the next call tries again."""
+        """Record nothing: the next call tries again."""
 
     def finish(self) -> None:
-        """List all clips that are there."""
+        """Write the list of all clips in the folder."""
         _write_splits(self.output)
 
 
 class _Maker:
-    """What a worker keeps from clip to clip."""
+    """State of a worker."""
 
     def __init__(self, config: SimulateConfig, held_out: dict[str, str], output: Path) -> None:
         self.studio = Studio(config, held_out)
@@ -115,7 +115,7 @@ class _Maker:
 
 
 def make_clip(studio: Studio, plan: Plan, output: Path) -> None:
-    """Make one clip; its JSON file is written last, as the sign that it is whole."""
+    """Simulate one clip; its JSON file is written last and marks it as complete."""
     base, shot = output / plan.name, studio.shoot(plan)
     write_film(base.with_suffix(".mp4"), shot.pictures, FPS, shot.utterance.wave, SAMPLE_RATE, shot.take.lens.crf)
     write_text(base.with_suffix(".txt"), plan.sentence.transcript + "\n")
@@ -156,7 +156,7 @@ def _claim(config: SimulateConfig, held_out: dict[str, str], output: Path) -> No
 
 
 def _write_splits(output: Path) -> None:
-    """List all clips that are there."""
+    """Write the list of all clips in the folder."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("sim*/*.json"))]
     text = io.StringIO()
     table = csv.DictWriter(text, ["clip", "speaker", "split", "transcript"], extrasaction="ignore", lineterminator="\n")

@@ -1,6 +1,6 @@
-"""The loops over triangles and pixels, compiled by numba when they are first run and kept from then on.
+"""Loops over triangles and pixels, compiled by numba at their first call and cached.
 
-Numba compiles a function as it stands, so the shape checks that test runs wrap around functions stay off.
+Numba compiles plain functions, so the shape checks of test runs are off.
 """
 
 from typing import no_type_check
@@ -11,20 +11,20 @@ from numba import njit
 from lipsound2.simulate.buffers import NOTHING, Illumination, Raster, Shadows, Surfaces
 
 Vector = np.ndarray | tuple[float, float, float]
-"""Inside the loops vectors are tuples, which unlike arrays need no memory."""
+"""Vectors in loops are tuples, which unlike arrays need no allocation."""
 
 
 @njit(cache=True, fastmath=True)
 @no_type_check
 def fill(points: np.ndarray, triangles: np.ndarray, two_sided: np.ndarray, raster: Raster) -> None:
-    """Enter every triangle that lies nearest somewhere into `raster`."""
+    """Rasterise triangles into `raster` with a depth test."""
     height, width = raster.depth.shape
     for t in range(len(triangles)):
         a, b, c = triangles[t]
         ax, ay, az = points[a]
         bx, by, bz = points[b]
         cx, cy, cz = points[c]
-        # Rows count downwards, so that a triangle seen from its front turns clockwise here.
+        # Rows point down, so that front faces are clockwise here.
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if area == 0 or (area > 0 and not two_sided[t]):
             continue
@@ -51,7 +51,7 @@ def fill(points: np.ndarray, triangles: np.ndarray, two_sided: np.ndarray, raste
 @njit(cache=True, fastmath=True)
 @no_type_check
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Sum the normals of the triangles around each vertex, to unit length."""
+    """Return the normalised sum of the normals of the triangles around each vertex."""
     normals = np.zeros_like(vertices)
     for t in range(len(triangles)):
         a, b, c = triangles[t]
@@ -71,14 +71,14 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 @njit(cache=True, fastmath=True)
 @no_type_check
 def dot(a: Vector, b: Vector) -> float:
-    """Give the inner product of two vectors."""
+    """Return the inner product of two vectors."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @njit(cache=True, fastmath=True)
 @no_type_check
 def unit(a: Vector) -> Vector:
-    """Bring a vector to length 1."""
+    """Normalise a vector."""
     scale = 1 / (np.sqrt(dot(a, a)) + 1e-9)
     return a[0] * scale, a[1] * scale, a[2] * scale
 
@@ -100,7 +100,7 @@ def blend(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> Vecto
 @njit(cache=True, fastmath=True)
 @no_type_check
 def lit(shadows: Shadows, place: Vector) -> float:
-    """Give the share of the key light that reaches a place: 4 x 4 texels of the shadow map around it, averaged."""
+    """Return the share of the key light at a position: the mean of 4 x 4 texels of the shadow map."""
     size = len(shadows.depth)
     centre = shadows.centre
     p = (place[0] - centre[0], place[1] - centre[1], place[2] - centre[2])
@@ -123,7 +123,7 @@ def lit(shadows: Shadows, place: Vector) -> float:
 @njit(cache=True, fastmath=True)
 @no_type_check
 def paint_pixels(image: np.ndarray, raster: Raster, surfaces: Surfaces, scene: Illumination) -> None:
-    """Colour every pixel of `image` that sees a surface."""
+    """Shade every pixel of `image` that shows a surface."""
     height, width = raster.triangle.shape
     lamps, atlas, eye = scene.lamps, surfaces.atlas, scene.eye
     for row in range(height):

@@ -1,6 +1,6 @@
-"""Triangles on the picture plane -> for each pixel the nearest triangle and where the pixel lies in it.
+"""Triangles on the image plane -> the nearest triangle at each pixel and the pixel's place in it.
 
-Only the nearest triangle is kept, so parts may lie behind each other in any order.
+Only the nearest triangle is kept, so the order of parts does not matter.
 """
 
 from types import ModuleType
@@ -23,8 +23,8 @@ def rasterise(
     Args:
         points: Column, row (in pixels) and nearness of each vertex.
         triangles: Corners, counter-clockwise as seen from their front.
-        two_sided: Triangles that are seen from behind too.
-        size: Height and width of the picture.
+        two_sided: Triangles without back-face culling.
+        size: Height and width of the image.
     """
     raster = Raster(np.full(size, NOTHING, np.int32), np.zeros((*size, 2), np.float32), np.full(size, FAR, np.float32))
     kernels().fill(points, triangles, two_sided, raster)
@@ -34,7 +34,7 @@ def rasterise(
 def vertex_normals(
     vertices: Float32[np.ndarray, "vertices 3"], triangles: Int32[np.ndarray, "triangles 3"]
 ) -> Float32[np.ndarray, "vertices 3"]:
-    """Average the normals of the triangles around each vertex by their areas, to unit length."""
+    """Return area-weighted vertex normals of unit length."""
     return kernels().vertex_normals(vertices, triangles)
 
 

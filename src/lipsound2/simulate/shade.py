@@ -1,4 +1,4 @@
-"""What each pixel sees, an atlas and lights -> the colour of each pixel in linear light."""
+"""Surfaces of pixels, an atlas and lights -> the colour of each pixel in linear light."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ Triple = tuple[float, float, float]
 SHADOW_SIZE, SHADOW_SPAN = 320, 4.4
 """Side of the shadow map in texels and in decimetres."""
 SHADOW_BIAS, SHADOW_SOFTNESS = 0.05, 0.04
-"""Depth below which a shadow is ignored, and over which it sets in."""
+"""Depth bias of shadows, and depth over which they fade in."""
 SHADOW_CENTRE = np.array([0.0, -0.4, -0.5], np.float32)
 MATERIALS = np.zeros((len(Part), 4), np.float32)
-"""Of each part: strength and sharpness of highlights, light that wraps around, darkening in hollows."""
+"""Of each part: specular strength and sharpness, wrapped diffuse light, ambient occlusion."""
 for _part, _values in {
     Part.SKIN: (0.22, 14, 1.0, 1.0),
     Part.MOUTH: (0.10, 20, 0.3, 2.0),
@@ -32,7 +32,7 @@ for _part, _values in {
 }.items():
     MATERIALS[_part] = _values
 WRAP = np.array([0.32, 0.16, 0.12], np.float32)
-"""How far red, green and blue light reach around the shadow line of skin."""
+"""Reach of red, green and blue light past the shadow line of skin."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def illuminate(
     light: Light,
     openness: Float32[np.ndarray, "height width"],
 ) -> Illumination:
-    """Set the lights of a picture.
+    """Return the illumination of an image.
 
     Args:
-        surfaces: What is drawn.
-        vertices: Where its vertices are, in decimetres.
-        eye: Where the camera is.
+        surfaces: The drawn surfaces.
+        vertices: Positions of its vertices in decimetres.
+        eye: Position of the camera.
         light: The lights.
-        openness: What `hollows` says of the picture.
+        openness: Result of `hollows` for the image.
     """
     shadows = _cast_shadows(surfaces, vertices, light.key)
     lamps = [shadows.axes[2], light.key_colour, _unit(light.fill), light.fill_colour, light.above, light.below]
@@ -89,16 +89,16 @@ def illuminate(
 def shade(
     raster: Raster, surfaces: Surfaces, scene: Illumination, backdrop: Float32[np.ndarray, "height width 3"]
 ) -> Float32[np.ndarray, "height width 3"]:
-    """Colour every pixel that sees a surface; the others show the backdrop."""
+    """Shade every pixel that shows a surface; the others show the backdrop."""
     image = backdrop.copy()
     kernels().paint_pixels(image, raster, surfaces, scene)
     return image
 
 
 def hollows(depth: Float32[np.ndarray, "height width"], scale: float) -> Float32[np.ndarray, "height width"]:
-    """Tell how much light reaches each pixel past its surroundings: 1 in the open, towards 0 deep inside.
+    """Return the ambient occlusion of each pixel: 1 in the open, towards 0 deep inside.
 
-    What lies behind the blurred depth around it is in a hollow (Luft, Colditz & Deussen 2006).
+    Pixels behind the blurred depth around them are occluded (Luft, Colditz & Deussen 2006).
     """
     near = np.where(depth == FAR, np.float32(-1.6), depth).astype(np.float32)
     darkness = np.zeros_like(near)

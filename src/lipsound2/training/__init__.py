@@ -1,1 +1,1 @@
-"""One training loop for every model; a task supplies data, loss and validation."""
+"""Training: one loop for every model; a task supplies data, loss and validation."""

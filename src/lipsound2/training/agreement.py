@@ -1,4 +1,4 @@
-"""Several processes of one run -> they go on together or end together, and one of them says why."""
+"""Errors of one process -> all processes of a run end, and process 0 reports the reason."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from lipsound2.errors import LipSoundError
 
 @contextmanager
 def as_one(fabric: lightning_fabric.Fabric) -> Iterator[None]:
-    """Wait at the end of a block for all processes; an error of any of them ends them all.
+    """Synchronise all processes at the end of a block; an error in any of them ends them all.
 
     Raises:
         LipSoundError: In process 0, as it was raised in the first process that met one.
-        SystemExit: In all others, which end without a word.
+        SystemExit: In all others, which end silently.
     """
     error = None
     try:
@@ -35,4 +35,4 @@ def _share(fabric: lightning_fabric.Fabric, error: LipSoundError | None) -> None
     if first is not None:
         if fabric.is_global_zero:
             raise error or first
-        raise SystemExit(0)  # process 0 gives the status of the run
+        raise SystemExit(0)  # process 0 returns the exit status of the run

@@ -1,7 +1,7 @@
-"""Training sound and features -> varied ones: speed, noise, blur and SpecAugment.
+"""Training audio and features -> augmented ones: speed, noise, blur and SpecAugment.
 
-Blur and noise make real speech more like generated speech, whose mels are smooth and whose phases
-are guessed.
+Blur and noise bring reference speech closer to generated speech, whose mels are smooth and whose phases
+are estimated.
 """
 
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ Wave = Float32[np.ndarray, " samples"]
 
 @dataclass(frozen=True)
 class SpeechAugmentConfig:
-    """Say how training speech is varied; 0 switches a change off.
+    """Augmentation of training speech; 0 switches one off.
 
     Attributes:
         speed: Largest relative change of speed, and of pitch with it.
         noise: Share of clips to which noise of a random colour is added.
-        snr: Least and most dB by which speech is louder than the noise.
-        empty: Share of clips of which only noise or silence is left, so that it is learned to have no words.
+        snr: Lowest and highest signal-to-noise ratio in dB.
+        empty: Share of clips that noise or silence without words replaces.
         blur: Share of clips whose features are blurred.
         blur_frames: Largest standard deviation of the blur in frames.
         blur_mels: Largest standard deviation of the blur in mel bins.
         jitter: Largest standard deviation of noise on the log features.
-        time_masks: Stretches of time left out (SpecAugment, Park et al. 2019).
-        time_width: Most frames of each.
-        mel_masks: Bands of mel bins left out.
-        mel_width: Most bins of each.
+        time_masks: Number of time masks (SpecAugment, Park et al. 2019).
+        time_width: Their largest width in frames.
+        mel_masks: Number of frequency masks.
+        mel_width: Their largest width in mel bins.
     """
 
     speed: float = 0.15
@@ -57,13 +57,13 @@ class SpeechAugmentConfig:
 
 
 def vary_speed(wave: Wave, rate: float) -> Float32[np.ndarray, " newsamples"]:
-    """Play a wave `rate` times as fast."""
+    """Resample a wave to play `rate` times as fast."""
     places = np.arange(0, len(wave), rate)
     return np.interp(places, np.arange(len(wave)), wave).astype(np.float32)
 
 
 def colored_noise(samples: int, slope: float, rng: np.random.Generator) -> Wave:
-    """Make noise of unit power whose power falls with frequency to the `slope`: 0 white, 1 pink, 2 brown."""
+    """Generate noise of unit power with a spectrum of 1 / f^`slope`: 0 white, 1 pink, 2 brown."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     spectrum *= np.maximum(np.arange(len(spectrum)), 1.0) ** (-slope / 2)
     noise = np.fft.irfft(spectrum, samples)
@@ -71,13 +71,13 @@ def colored_noise(samples: int, slope: float, rng: np.random.Generator) -> Wave:
 
 
 def add_noise(wave: Wave, config: SpeechAugmentConfig, rng: np.random.Generator) -> Wave:
-    """Add noise of a random colour at a random ratio."""
+    """Add noise of a random colour at a random signal-to-noise ratio."""
     ratio = 10 ** (-rng.uniform(*config.snr) / 20)
     return wave + np.float32(wave.std() * ratio) * colored_noise(len(wave), rng.uniform(0, 2), rng)
 
 
 def only_noise(samples: int, rng: np.random.Generator) -> Wave:
-    """Make noise of a random colour and level, half the time with its loudness going up and down."""
+    """Generate noise of a random colour and level, half of the time with fluctuating loudness."""
     noise = colored_noise(samples, rng.uniform(0, 2), rng) * np.float32(10 ** rng.uniform(-4, -1))
     if rng.random() < 0.5:
         return noise
@@ -110,7 +110,7 @@ def mask(features: Features, config: SpeechAugmentConfig, generator: torch.Gener
 
 
 def _bands(sizes: Tensor, size: int, count: int, width: int, generator: torch.Generator) -> Tensor:
-    """Mark `count` random bands of at most `width` places in each row."""
+    """Return a mask of `count` random bands of at most `width` places in each row."""
     place = torch.arange(size)
     hidden = torch.zeros(len(sizes), size, dtype=torch.bool)
     for _ in range(count):
@@ -121,7 +121,7 @@ def _bands(sizes: Tensor, size: int, count: int, width: int, generator: torch.Ge
 
 
 def _smooth(values: Float[Tensor, "batch rows places"], sigmas: Float[Tensor, " batch"]) -> Tensor:
-    """Convolve each clip along its last axis with a Gaussian of its own width; a width of 0 leaves it."""
+    """Convolve each clip along its last axis with a Gaussian of its own width; 0 for no change."""
     reach = torch.arange(-4, 5, dtype=values.dtype)
     kernels = torch.exp(-0.5 * (reach / sigmas[:, None].clamp(min=1e-3)).square())
     kernels = (kernels / kernels.sum(dim=1, keepdim=True)).to(values)

@@ -1,4 +1,4 @@
-"""A run's folder, settings and data -> a folder held for this run alone, and certain to be resumed as what it was.
+"""A run's folder, settings and data -> a folder locked for this run, which resumes only with the same.
 
 run/
 recipe.json     the settings
@@ -31,24 +31,24 @@ FREE = (
     *("workers", "cache_gb", "log_every", "validate_every", "validate_steps", "patience", "show_every"),
     "checkpoint_minutes",
 )
-"""What may change when a run is resumed: how far, how fast and how precisely, and what does not touch the weights."""
+"""Settings that may change when a run is resumed: duration, speed, precision, and what does not affect the weights."""
 FREE_OF_MEL = ("on_device", "graphs", "recompute")
-"""The same of a mel model's recipe."""
-_HINT = "give the same to resume, or another -o"
+"""The same for a mel model's recipe."""
+_HINT = "use the same to resume, or another -o"
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What a run was begun with beside its settings.
+    """What a run was begun with, apart from its settings.
 
     Attributes:
         train: Digest of the training clips and their order.
-        train_clips: How many.
+        train_clips: Number of training clips.
         val: The same of the validation clips.
-        val_clips: How many.
-        start: Digest of the model that it starts from, or nothing.
-        generated: Digest of the generated mels, or nothing; files of older versions have one of another kind, `mels`.
-        processes: Among which each batch is shared out.
+        val_clips: Number of validation clips.
+        start: Digest of the model that it starts from, or empty.
+        generated: Digest of the generated mels, or empty; files of older versions have one of another kind, `mels`.
+        processes: Number of processes.
     """
 
     train: str
@@ -67,23 +67,23 @@ def begun_with(
     fabric: lightning_fabric.Fabric,
     generated: str | None = None,
 ) -> Begun:
-    """Describe the data, the starting model and the processes of a run, in seconds even for a million clips."""
+    """Return digests of the data and the starting model of a run; takes seconds for a million clips."""
     weights = _tensors(start.state_dict() if start else {})
     return Begun(_clips(train), len(train), _clips(val), len(val), weights, generated or "", fabric.world_size)
 
 
 @contextmanager
 def beginning(run: Path, recipe: Any, begun: Begun, fabric: lightning_fabric.Fabric) -> Iterator[None]:
-    """Hold the folder of a run while the block trains, and see that a run that is resumed is still the same.
+    """Lock the folder of a run during the block, and check that a resumed run is still the same.
 
     Args:
         run: Folder of the run.
         recipe: A dataclass with a `TrainConfig` named `train`.
-        begun: What else the run depends on.
+        begun: The other things that the run depends on.
         fabric: Devices and precision; already launched.
 
     Raises:
-        ConfigError: The run was begun with something else; the message names it.
+        ConfigError: The run was begun differently; the message says how.
         StorageError: Another process trains in the folder.
     """
     with ExitStack() as stack:
@@ -114,7 +114,7 @@ def _check_recipe(run: Path, old: Any, recipe: Any) -> None:
 
 
 def _check_begun(run: Path, old: dict[str, Any], begun: Begun) -> None:
-    """Compare with what the run was begun with, as far as that is known."""
+    """Compare with the beginning of the run, as far as that is known."""
     now = json.loads(to_json(begun))
     if bool(old.get("mels")) == bool(begun.generated):
         old = {"generated": begun.generated, **old}

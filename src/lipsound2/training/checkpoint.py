@@ -21,15 +21,15 @@ _STEP = re.compile(r"step-(\d{9})")
 
 
 class TrainingState(NamedTuple):
-    """All that a resumed run needs beyond the configuration.
+    """State that a resumed run needs beyond the configuration.
 
     Attributes:
-        step: Optimiser steps done.
+        step: Number of optimiser steps done.
         best: Best validation score so far, lower is better.
-        weights: Weights as the optimiser sees them.
+        weights: Weights that the optimiser updates.
         average: EMA of the weights.
-        slots: What the optimiser keeps of each parameter, by its number; its settings are those of the run.
-        more: What else the loop and the task keep, as JSON.
+        slots: State of the optimiser for each parameter, by its number.
+        more: Further state of the loop and the task, as JSON.
     """
 
     step: int
@@ -41,7 +41,7 @@ class TrainingState(NamedTuple):
 
 
 def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
-    """Write a checkpoint below `folder` and remove all but the newest `keep`; any of later steps is a damaged one."""
+    """Write a checkpoint below `folder` and remove all but the newest `keep`; those of later steps are damaged."""
     tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
     for slot, values in state.slots.items():
         tensors |= {f"optimizer/{slot}/{name}": torch.as_tensor(value) for name, value in values.items()}
@@ -58,7 +58,7 @@ def save_state(folder: Path, state: TrainingState, keep: int = 2) -> None:
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """Read the newest whole checkpoint below `folder`, or None if there is none at all.
+    """Read the newest undamaged checkpoint below `folder`, or None if there is none at all.
 
     Raises:
         CheckpointError: There are some, but all are damaged.
@@ -73,11 +73,11 @@ def load_state(folder: Path) -> TrainingState | None:
             damage = damage or error
             continue
         if damage:
-            warn(f"{found[-1]} is damaged ({damage.message}); going on from the one before, {path.name}")
+            warn(f"{found[-1]} is damaged ({damage.message}); resuming from the one before, {path.name}")
         return state
     if damage:
         raise CheckpointError(
-            f"no checkpoint in {folder} is whole: {damage.message}",
+            f"all checkpoints in {folder} are damaged: {damage.message}",
             f"delete {folder} to begin anew, or take its best model with: finetune --from {folder.parent}",
         )
     return None
@@ -90,7 +90,7 @@ def _read(path: Path) -> TrainingState:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / PROGRESS_NAME} is damaged") from error
     if type(step) is not int or step < 0 or type(best) not in (int, float) or not isinstance(more, dict):
-        raise CheckpointError(f"{path / PROGRESS_NAME} is damaged: step or best make no sense")
+        raise CheckpointError(f"{path / PROGRESS_NAME} is damaged: step or best is invalid")
     slots: dict[int, dict[str, Tensor]] = {}
     weights = {}
     for name, tensor in load_weights(path / STATE_NAME).items():

@@ -1,7 +1,7 @@
-"""Two log-mels -> how alike their envelopes are, a differentiable stand-in for STOI and ESTOI.
+"""Two log-mels -> the correlation of their envelopes, a differentiable proxy for STOI and ESTOI.
 
 Those two measures (Taal, Hendriks, Heusdens & Jensen 2011; Jensen & Taal 2016) correlate envelopes of
-third-octave bands over 384 ms. Here the envelopes are read off the mel, so that no waveform is needed.
+third-octave bands over 384 ms. Here the envelopes come from the mel, so that no waveform is needed.
 """
 
 import math
@@ -25,28 +25,28 @@ TINY = 1e-6
 
 
 def envelope_correlation(
-    true: Float[Tensor, "batch mels frames"],
-    predicted: Float[Tensor, "batch mels frames"],
+    reference: Float[Tensor, "batch mels frames"],
+    generated: Float[Tensor, "batch mels frames"],
     lengths: Int[Tensor, " batch"],
     config: AudioConfig,
 ) -> Float[Tensor, " batch"]:
-    """Give the mean of a STOI and an ESTOI of each clip, 1 for equal mels.
+    """Return the mean of a STOI and an ESTOI for each clip, 1 for equal mels.
 
-    Like in the two measures, moments that are silent in the true sound do not count.
+    As in the two measures, frames that are silent in the reference do not count.
 
     Args:
-        true: Log-mel of the true sound.
-        predicted: That of the sound to be judged.
+        reference: Log-mel of the reference speech.
+        generated: Log-mel of the generated speech.
         lengths: Frames of each clip, the rest being padding; clips shorter than 384 ms give 0.
         config: Settings of both.
     """
     width = round(SECONDS * config.sample_rate / config.hop_length)
-    if true.shape[-1] < width:
-        return predicted.new_zeros(len(predicted))
-    x, y = (_envelopes(mel.float(), config).unfold(2, width, STRIDE) for mel in (true, predicted))
+    if reference.shape[-1] < width:
+        return generated.new_zeros(len(generated))
+    x, y = (_envelopes(mel.float(), config).unfold(2, width, STRIDE) for mel in (reference, generated))
     starts = torch.arange(x.shape[2], device=x.device) * STRIDE
     inside = starts + width <= lengths.to(x.device)[:, None]
-    weight = (_loud(true, lengths).unfold(1, width, STRIDE) & inside[..., None]).float()
+    weight = (_loud(reference, lengths).unfold(1, width, STRIDE) & inside[..., None]).float()
     likeness = (_stoi(x, y)[..., None] + _estoi(x, y)) / 2
     return (likeness * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=1)
 
@@ -54,7 +54,7 @@ def envelope_correlation(
 def _stoi(
     x: Float[Tensor, "batch bands segments width"], y: Float[Tensor, "batch bands segments width"]
 ) -> Float[Tensor, "batch segments"]:
-    """Correlate each band's envelope, made equally loud and clipped at 15 dB above the true one."""
+    """Correlate each band's envelope, scaled to equal energy and clipped at 15 dB above the reference's."""
     louder = (x.square().sum(-1, keepdim=True) / (y.square().sum(-1, keepdim=True) + TINY**2)).sqrt()
     return (_unit(x, -1) * _unit(torch.minimum(y * louder, x * CLIP), -1)).sum(dim=-1).mean(dim=1)
 
@@ -62,13 +62,13 @@ def _stoi(
 def _estoi(
     x: Float[Tensor, "batch bands segments width"], y: Float[Tensor, "batch bands segments width"]
 ) -> Float[Tensor, "batch segments width"]:
-    """Correlate the spectra of each moment after each band has been brought to one scale."""
+    """Correlate the spectra of each frame after each band has been normalised."""
     x, y = (_unit(_unit(envelope, -1), 1) for envelope in (x, y))
     return (x * y).sum(dim=1)
 
 
 def _loud(mel: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]) -> Bool[Tensor, "batch frames"]:
-    """Find the frames that are not far below the loudest one."""
+    """Return a mask of the frames that are not far below the loudest one."""
     level = (20 / math.log(10)) * mel.float().logsumexp(dim=1)
     inside = length_mask(lengths.to(mel.device), mel.shape[-1])
     return inside & (level > torch.where(inside, level, -torch.inf).amax(dim=1, keepdim=True) - RANGE_DB)
@@ -80,14 +80,14 @@ def _unit(x: Tensor, dim: int) -> Tensor:
 
 
 def _envelopes(mel: Float[Tensor, "batch mels frames"], config: AudioConfig) -> Float[Tensor, "batch bands frames"]:
-    # How loud a clip is does not matter to what follows; brought below 1, no power overflows.
+    # The scale of a clip does not matter; below 1, no power overflows.
     power = torch.einsum("bm,nmt->nbt", _third_octaves(config).to(mel), (2 * (mel - mel.amax().detach())).exp())
     return (power + TINY**2).sqrt()
 
 
 @lru_cache(maxsize=8)
 def _third_octaves(config: AudioConfig) -> Float[Tensor, "bands mels"]:
-    """Weigh the power of each mel bin by how much of its filter lies in each band."""
+    """Return the share of each mel filter that lies in each band, as weights of power."""
     basis = mel_basis(config)
     centres = LOWEST * 2 ** (torch.arange(BANDS) / 3)
     frequencies = torch.linspace(0, config.sample_rate / 2, basis.shape[1])[:, None]

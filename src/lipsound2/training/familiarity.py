@@ -1,4 +1,4 @@
-"""Prepared clips of known faces, and of unknown ones if there are some -> the familiarity of a pack."""
+"""Prepared clips of known and, if available, unknown faces -> the familiarity of a pack."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,22 +22,22 @@ from lipsound2.training.begin import RECIPE_NAME
 
 DIRECTIONS = 48
 SHRINK = 0.1
-"""Share of the covariance that is taken to be the same in all directions."""
+"""Shrinkage of the covariance towards the isotropic one."""
 LEAST = 1e-3
-"""Smallest such variance, where features have a variance of about 1."""
+"""Smallest isotropic variance, for features of a variance of about 1."""
 KNOWN = 0.97
-"""Share of the calibration clips of known faces that shall be known."""
+"""Target share of the calibration clips of known faces that are classified as known."""
 
 UNKNOWN = 0.9
-"""Share of those of unknown faces that shall be unknown."""
+"""Target share of those of unknown faces that are classified as unknown."""
 
 Seen = Mapping[str, Sequence[Features]]
-"""Features of clips by speaker; the name of a mirrored speaker is another."""
+"""Features of clips by speaker; mirrored speakers have names of their own."""
 
 
 @torch.inference_mode()
 def features(model: LipSound2, crops: Crops, layer: Layer) -> Features:
-    """Compute what `speak` observes of a face, without speaking."""
+    """Compute the features that `speak` observes, without decoding."""
     video = view(crops, model.config.video)
     frames = video.shape[1]
     size = min(model.config.window, frames)
@@ -54,15 +54,15 @@ def features(model: LipSound2, crops: Crops, layer: Layer) -> Features:
 def look_at(
     model: LipSound2, folder: Path, split: str, layer: Layer, speakers: Sequence[str] = (), clips: int = 0
 ) -> dict[str, list[Features]]:
-    """Compute the features of prepared clips and of their mirror images, which training shows too.
+    """Compute the features of prepared clips and of their mirror images, which are training examples too.
 
     Args:
         model: In evaluation mode.
         folder: What `lipsound2 prepare` wrote.
-        split: Which clips.
-        layer: What is compared.
-        speakers: Of these only; empty takes all.
-        clips: So many of each speaker, spread evenly; 0 takes all.
+        split: `train`, `val` or `test`.
+        layer: The layer whose output is compared.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of clips per speaker, spread evenly; 0 takes all.
     """
     found: dict[str, list[Features]] = {}
     entries = choose_entries(folder, split, speakers)
@@ -75,7 +75,7 @@ def look_at(
 
 
 def fit(known: Seen, directions: int = DIRECTIONS, shrink: float = SHRINK) -> Statistics:
-    """Fit a Gaussian to each speaker; all have one covariance, in which each speaker counts alike.
+    """Fit a Gaussian to each speaker, with one covariance for all, in which speakers have equal weight.
 
     Raises:
         DataError: A speaker has fewer than two clips.
@@ -99,10 +99,10 @@ def fit(known: Seen, directions: int = DIRECTIONS, shrink: float = SHRINK) -> St
 def calibrate(
     statistics: Statistics, layer: Layer, known: Iterable[Features], unknown: Iterable[Features] = ()
 ) -> Calibration:
-    """Place the threshold, with clips that the statistics do not come from.
+    """Choose the threshold on clips that were not used for the statistics.
 
-    Where unknown clips are given, `UNKNOWN` of them shall be unknown, or fewer if else fewer than `KNOWN` of the known
-    ones were known. Without them it lies three standard deviations beyond the mean of the known.
+    With unknown clips, a share of `UNKNOWN` of them is classified as unknown, or less if otherwise less than `KNOWN` of
+    the known ones were known. Without them it is three standard deviations above the mean of the known.
     """
     near = np.array([statistics.distance(each) for each in known])
     far = np.array([statistics.distance(each) for each in unknown])
@@ -118,7 +118,7 @@ def calibrate(
 def make_familiarity(
     model: LipSound2, folder: Path, speakers: Sequence[str] = (), layer: Layer | None = None
 ) -> Familiarity:
-    """Fit to the training clips of a prepared folder and calibrate with its validation clips."""
+    """Fit on the training clips of a prepared folder and calibrate on its validation clips."""
     chosen = layer or Layer()
     statistics = fit(look_at(model, folder, "train", chosen, speakers, clips=100))
     held_out = look_at(model, folder, "val", chosen, speakers, clips=20)
@@ -127,7 +127,7 @@ def make_familiarity(
 
 
 def measure_run(run: Path, folder: Path) -> Familiarity:
-    """Make the familiarity of a run's best model, from the prepared clips of the speakers that its recipe names.
+    """Fit the familiarity of a run's best model to the prepared clips of the speakers in its recipe.
 
     Raises:
         DataError: A speaker has fewer than two clips.
@@ -138,7 +138,7 @@ def measure_run(run: Path, folder: Path) -> Familiarity:
 
 
 def _factors(within: Tensor, directions: int, shrink: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first principal directions of centred clips, the variances along them and the mean of the others."""
+    """Return the first principal components of centred clips, their variances and the mean of the other variances."""
     _, singular, basis = torch.linalg.svd(within, full_matrices=False)
     variances = singular.square()
     size = within.shape[1]

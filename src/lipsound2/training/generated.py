@@ -1,13 +1,13 @@
-"""Prepared clips and a pack -> generated speech to train a recogniser on, or generated mels to train a vocoder on.
+"""Prepared clips and a pack -> generated speech for training a recogniser, or generated mels for training a vocoder.
 
     generated/
-      generated.json      what was made of what; a folder begun otherwise is refused
+      generated.json      the clips and the model; a folder begun with others is refused
       train-00000.tar     NAME.flac (speech) or NAME.npy (a mel), and NAME.json as `lipsound2 prepare` keeps it
-      failures.jsonl      each clip of which nothing could be generated, and why, if there are any
-      index.jsonl         written last, and says that all is done
+      failures.jsonl      failed clips with the reasons, if there are any
+      index.jsonl         written last, and marks the folder as finished
 
-Each clip is first a file of its own in `.staging`, so that a run that was stopped goes on where it was. Of several
-processes, such as torchrun starts, one generates, the others wait for it, and all read what it wrote.
+Each clip is first a file of its own in `.staging`, so that an interrupted run can be resumed. Of several
+processes, as started by torchrun, one generates while the others wait, and all read its output.
 """
 
 import json
@@ -45,17 +45,17 @@ from lipsound2.training.speech import speech_entries
 
 PLAN_NAME = "generated.json"
 SHARD_SIZE = 1000
-"""Clips a shard."""
+"""Clips per shard."""
 _TITLES = {
     "clips_sha256": "other clips",
     "model_sha256": "another model",
     "settings_sha256": "other settings of the model",
 }
 SPLITS = ("train", "val")
-"""Of what is generated: test clips are never trained on."""
+"""Splits that are generated: test clips are never trained on."""
 
 Maker = Callable[[Entry], bytes]
-"""Generates what is kept of a clip."""
+"""Generates the contents of a clip's file."""
 
 
 def generate_speech(
@@ -68,17 +68,17 @@ def generate_speech(
     device: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """Run a pack freely over prepared clips with transcripts, or go on where an earlier call was stopped.
+    """Generate the speech of prepared clips with transcripts, free-running, or resume an interrupted call.
 
     Args:
         prepared: What `lipsound2 prepare` wrote.
         pack: A pack by name or folder, or a run's folder.
         output: Folder for the speech.
-        speakers: Whose clips; empty takes all.
-        clips: Training clips, spread evenly; 0 takes all.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips, spread evenly; 0 takes all.
         vocoder: By default the pack's own choice.
         device: A torch device; by default the first GPU, else the CPU.
-        progress: Told how many of how many clips are done.
+        progress: Called with the number of clips done and the total.
 
     Raises:
         DataError: `output` was begun with other clips or another pack.
@@ -101,7 +101,7 @@ def generate_speech(
 
 
 def speak_entry(pipeline: Pipeline, prepared: Path, entry: Entry) -> bytes:
-    """Speak one prepared clip from its pictures alone, as FLAC."""
+    """Generate the speech of one prepared clip from its silent video, as FLAC."""
     spoken = pipeline.speak_crops(read_crops(prepared, entry, pipeline.model.config.video.channels))
     return encode_wave(spoken.wave, pipeline.model.config.audio.sample_rate)
 
@@ -113,17 +113,17 @@ def generate(
     load_maker: Callable[[], Maker],
     progress: Progress,
 ) -> None:
-    """Generate something of each clip, or go on where an earlier call was stopped.
+    """Generate a file for each clip, or resume an interrupted call.
 
     Args:
-        output: Folder for what is generated.
-        entries: The clips, with what is to be known of them in `meta`.
-        plan: What is generated of what, of `describe`.
-        load_maker: Loads what generates; is not called if all is there.
-        progress: Told how many of how many clips are done.
+        output: Folder for the generated shards.
+        entries: The clips, with their metadata.
+        plan: As `describe` returns it.
+        load_maker: Loads the generator; not called if the folder is complete.
+        progress: Called with the number of clips done and the total.
 
     Raises:
-        DataError: `output` was begun with another plan, or nothing could be generated of any clip.
+        DataError: `output` was begun with another plan, or all clips failed.
     """
     suffix = "npy" if plan["kind"] == "mel" else "flac"
     staging = output / STAGING_NAME
@@ -136,10 +136,10 @@ def generate(
 
 
 class Piece(NamedTuple):
-    """A prepared clip and where what is generated of it, or why there is nothing, is staged."""
+    """A prepared clip and the staged files of its result or failure."""
 
     entry: Entry
-    made: Path
+    result: Path
     failure: Path
 
     @property
@@ -150,7 +150,7 @@ class Piece(NamedTuple):
 
 @dataclass
 class _Generation(FolderJob[Piece]):
-    """What is generated of clips, staged one by one and put together by split."""
+    """Generation from clips, staged one by one and assembled by split."""
 
     output: Path
     pieces: list[Piece]
@@ -159,11 +159,11 @@ class _Generation(FolderJob[Piece]):
     title = "generating"
 
     def begin(self) -> None:
-        """See that the same is generated of the same clips."""
+        """Check that clips, kind and model are those of the folder."""
         _check_plan(self.output, self.plan)
 
     def complete(self) -> bool:
-        """Return whether all is generated and whole."""
+        """Return whether the folder is complete and undamaged."""
         return _done(self.output)
 
     def items(self) -> Sequence[Piece]:
@@ -172,30 +172,30 @@ class _Generation(FolderJob[Piece]):
 
     def staged(self, item: Piece) -> bool:
         """Return whether a clip is done or known to fail."""
-        return item.made.exists() or item.failure.exists()
+        return item.result.exists() or item.failure.exists()
 
     def worker(self) -> Worker[Piece]:
-        """Return what loads the model."""
+        """Return the worker, which loads the model."""
         return partial(_stager, self.load_maker)
 
     def fail(self, item: Piece, error: LipSoundError) -> None:
-        """Stage the reason."""
+        """Stage the reason of a failure."""
         record: dict[str, object] = {"clip": item.entry.meta["id"], "reason": error.message}
         write_text(item.failure, to_lines([record]))
 
     def finish(self) -> None:
-        """Put the staged clips into shards, then write the index."""
+        """Assemble the staged clips into shards, then write the index."""
         _finish(self.output, self.pieces)
 
 
 def _stager(load_maker: Callable[[], Maker]) -> Work[Piece]:
-    """Load what generates, and return what stages a clip with it."""
+    """Load the generator, and return a function that stages a clip."""
     make = load_maker()
-    return lambda piece: write_bytes(piece.made, make(piece.entry))
+    return lambda piece: write_bytes(piece.result, make(piece.entry))
 
 
 def _done(output: Path) -> bool:
-    """Return whether all is generated and whole; the index of a damaged folder is taken away."""
+    """Return whether the folder is complete and undamaged; remove the index of a damaged one."""
     if not (output / INDEX_NAME).exists():
         return False
     try:
@@ -205,13 +205,13 @@ def _done(output: Path) -> bool:
             return True
     except DataError as error:
         warn(error.message)
-    warn(f"{output} is damaged and made anew")
+    warn(f"{output} is damaged and generated again")
     (output / INDEX_NAME).unlink()
     return False
 
 
 def describe(kind: str, entries: list[Entry], pack: Pack) -> dict[str, object]:
-    """Return the plan of what is generated: `speech` or `mel`, of which clips, by which model."""
+    """Return the plan: the kind (`speech` or `mel`), the clips and the model."""
     return {
         "kind": kind,
         "clips": len(entries),
@@ -222,13 +222,13 @@ def describe(kind: str, entries: list[Entry], pack: Pack) -> dict[str, object]:
 
 
 def _check_plan(output: Path, plan: dict[str, object]) -> None:
-    """Write down what a folder is begun with, or see that it was begun with the same.
+    """Write the plan of a folder, or check that it was begun with the same.
 
     Raises:
         DataError: It was not; the message says what differs.
     """
     path = output / PLAN_NAME
-    others = changes(path, plan, older={"kind": "speech"})  # older versions did not say that they made speech
+    others = changes(path, plan, older={"kind": "speech"})  # older versions only generated speech
     if others is None:
         write_plan(path, plan)
     elif others:
@@ -249,10 +249,10 @@ def _finish(output: Path, pieces: Sequence[Piece]) -> None:
         write_text(output / FAILURES_NAME, "".join(path.read_text(encoding="utf-8") for path in failed))
         where = output / FAILURES_NAME
         warn(f"nothing could be generated of {len(failed)} of {len(pieces)} clips; the reasons are in {where}")
-    made = [piece for piece in pieces if not piece.failure.exists()]
+    done = [piece for piece in pieces if not piece.failure.exists()]
     index: list[Entry] = []
-    for split in sorted({str(piece.entry.meta["split"]) for piece in made}):
-        chosen = [piece for piece in made if piece.entry.meta["split"] == split]
+    for split in sorted({str(piece.entry.meta["split"]) for piece in done}):
+        chosen = [piece for piece in done if piece.entry.meta["split"] == split]
         for start in range(0, len(chosen), SHARD_SIZE):
             samples = map(_sample, chosen[start : start + SHARD_SIZE])
             index += write_shard(output / f"{split}-{start // SHARD_SIZE:05d}.tar", samples)
@@ -262,4 +262,4 @@ def _finish(output: Path, pieces: Sequence[Piece]) -> None:
 def _sample(piece: Piece) -> Sample:
     entry = piece.entry
     text = json.dumps(entry.meta, ensure_ascii=False, sort_keys=True)
-    return Sample(entry.key, {"json": text.encode(), piece.made.suffix[1:]: piece.made.read_bytes()}, entry.meta)
+    return Sample(entry.key, {"json": text.encode(), piece.result.suffix[1:]: piece.result.read_bytes()}, entry.meta)

@@ -1,8 +1,8 @@
-"""Prepared clips and a model -> generated mels on disk to train a vocoder on, and those mels read again.
+"""Prepared clips and a model -> ground-truth-aligned mels on disk for training a vocoder, and those mels loaded again.
 
-The model is fed the true past: its mels go with the true sound frame by frame, as those of a free run need not, and
-have the faults of generated mels. They are kept as float16, half of what float32 takes: its error is at most 0.004
-where log-mels lie (0.03 dB). Folder and resumption are those of `lipsound2.training.generated`.
+With teacher forcing, generated mels match the reference audio frame by frame, which those of a free-running decoder
+need not, and have the errors of generated mels. They are stored as float16: its error is at most 0.004 in the range of
+log-mels (0.03 dB). Folder and resumption are those of `lipsound2.training.generated`.
 """
 
 import io
@@ -42,17 +42,17 @@ def generate_mels(
     device: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """Run a pack's model over prepared clips window by window, feeding it the true mel, or go on where that stopped.
+    """Generate mels of prepared clips, window by window with teacher forcing, or resume an interrupted call.
 
     Args:
         prepared: What `lipsound2 prepare` wrote.
         pack: A pack by name or folder, or a run's folder.
         output: Folder for the mels.
-        audio: Settings that the mels must have.
-        speakers: Whose clips; empty takes all.
-        clips: Training clips, spread evenly; 0 takes all.
+        audio: Mel settings that are required.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips, spread evenly; 0 takes all.
         device: A torch device; by default the first GPU, else the CPU.
-        progress: Told how many of how many clips are done.
+        progress: Called with the number of clips done and the total.
 
     Raises:
         ConfigError: The model's mels have other settings.
@@ -62,7 +62,7 @@ def generate_mels(
     own = read_config(found.model_folder / CONFIG_NAME, ModelConfig).audio
     if own != audio:
         message = f"the model makes mels of {own}, the vocoder wants {audio}"
-        raise ConfigError(message, "choose a vocoder that was made for this model")
+        raise ConfigError(message, "choose a vocoder for this model's mels")
     entries = [
         replace(entry, meta={**entry.meta, "split": split})
         for split in SPLITS
@@ -78,15 +78,15 @@ def generate_mels(
 
 
 class GeneratedMels(Mapping[str, Float[Tensor, "mels _"]]):
-    """Generated mels by the keys of their clips, read from their shards when they are asked for.
+    """Generated mels by the keys of their clips, read lazily from shards.
 
     Args:
         folder: What `generate_mels` wrote.
-        audio: Settings that the mels must have.
+        audio: Mel settings that are required.
 
     Raises:
-        ConfigError: They have others.
-        DataError: The folder holds no mels, or is not done.
+        ConfigError: The mels have other settings.
+        DataError: The folder holds no mels, or is not finished.
     """
 
     def __init__(self, folder: Path, audio: AudioConfig) -> None:
@@ -111,7 +111,7 @@ class GeneratedMels(Mapping[str, Float[Tensor, "mels _"]]):
         return len(self._entries)
 
     def digest(self) -> str:
-        """Return a digest of what was generated of what."""
+        """Return a digest of the clips and the model."""
         files = (self.folder / PLAN_NAME, self.folder / INDEX_NAME)
         return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -127,7 +127,7 @@ def decode_mel(data: bytes, mels: int) -> Float[Tensor, "mels frames"]:
     """Read what `encode_mel` wrote.
 
     Raises:
-        DataError: It is no mel of so many bins.
+        DataError: The data is no mel of so many bins.
     """
     buffer = io.BytesIO(data)
     try:
@@ -139,18 +139,18 @@ def decode_mel(data: bytes, mels: int) -> Float[Tensor, "mels frames"]:
     if (version, by_column, kind) != ((1, 0), False, np.dtype("<f2")) or shape[:-1] != (mels,):
         raise DataError(f"a mel of {mels} bins in float16 was expected, got {kind} {shape}")
     if len(body) != 2 * mels * shape[1]:
-        raise DataError("its mel is cut off")
+        raise DataError("its mel is truncated")
     return torch.from_numpy(np.frombuffer(body, kind).reshape(shape).astype(np.float32))
 
 
 @torch.inference_mode()
 def teacher_forced_mel(model: LipSound2, prepared: Path, entry: Entry) -> Float[Tensor, "mels frames"]:
-    """Run a model over a clip window by window, feeding it the true mel.
+    """Generate the mel of a clip, window by window with teacher forcing.
 
     Args:
         model: In evaluation mode.
         prepared: What `lipsound2 prepare` wrote.
-        entry: A clip of it.
+        entry: A clip of that folder.
     """
     config = model.config
     device = next(model.parameters()).device

@@ -1,8 +1,8 @@
-"""A model and its training clips -> how late the sound of each clip is.
+"""A model and its training clips -> the lag of each clip's audio.
 
-Picture and sound of recordings are out of step by up to some hundredths of a second, differently from clip to clip. A
-model cannot know by how much, and what it learns of all of them is blurred in time. But once it has learned the mean,
-what it predicts for a clip of its own training data shows where the sound of this one belongs.
+Video and audio of recordings are misaligned by up to some hundredths of a second, differently from clip to clip. A
+model cannot know the lag, so its predictions are blurred in time. But once it has learned the mean, its prediction for
+a training clip shows where the audio of this clip belongs.
 """
 
 import torch
@@ -18,16 +18,16 @@ from lipsound2.training.task import gathered, shared
 
 @torch.no_grad()
 def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 16) -> dict[str, int]:
-    """Measure by how many mel frames the sound of each clip comes later than a model expects it.
+    """Measure by how many mel frames the audio of each clip is later than a model predicts.
 
-    The mean of each speaker is taken out, so that nobody's speech drifts as a whole. Clips of which only stretches are
-    taken are judged by their first. All processes of a run share the work and find the same.
+    The mean of each speaker is subtracted, so that nobody's speech drifts as a whole. Of clips cut to stretches, the
+    first is measured. All processes of a run share the work and return the same.
 
     Args:
         model: A LipSound2 in evaluation mode.
-        data: Its training clips; they are looked at as they are, not varied.
-        most: Longest lag in mel frames.
-        batch_size: Clips at once.
+        data: Its training clips, used without augmentation.
+        most: Largest lag in mel frames.
+        batch_size: Batch size.
 
     Returns:
         Lags in mel frames by the clips' keys.
@@ -52,7 +52,7 @@ def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 
 
 
 def lateness(predicted: Prediction, batch: Batch, most: int) -> Int[Tensor, " batch"]:
-    """Find the shift of each reference mel by which it fits the prediction best, in mel frames; late is positive."""
+    """Return the shift at which each reference mel best matches the prediction, in mel frames; positive if late."""
     device = batch.mel.device
     frames = predicted.after.shape[-1]
     inside = length_mask(batch.mel_lengths.to(device), frames).clone()

@@ -2,13 +2,13 @@
 
     run/
       config.json            the model's configuration
-      best/                  config.json + model.safetensors of the best validation
+      best/                  config.json + model.safetensors with the best validation score
       checkpoints/step-N/    the state to resume from
-      metrics.jsonl          one line a validation
-      logs/                  TensorBoard: scalars, pictures, sounds
+      metrics.jsonl          one line per validation
+      logs/                  TensorBoard: scalars, figures, audio
 
-All randomness of a step comes from (seed, step, rank), so a resumed run is the same as one that
-was never stopped. A GPU is waited for only where something is logged, validated or saved.
+All randomness of a step comes from (seed, step, rank), so a resumed run equals an uninterrupted
+one. A GPU is synchronised only for logging, validation and checkpoints.
 """
 
 import copy
@@ -42,7 +42,7 @@ from lipsound2.training.speed import Stopwatch
 from lipsound2.training.task import Task, Validation
 
 DIVERGED = 10.0
-"""A smoothed loss this many times its lowest value is taken back to the last checkpoint, and stops the run again."""
+"""A smoothed loss this many times its lowest value restores the last checkpoint once, then ends the run."""
 
 
 class _DivergedError(TrainingError):
@@ -50,11 +50,11 @@ class _DivergedError(TrainingError):
 
 
 def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fabric.Fabric) -> float:
-    """Train a task's model in the folder `run`, or go on where an earlier call stopped.
+    """Train a task's model in the folder `run`, or resume an earlier call.
 
     Args:
         task: Model, data, loss and validation.
-        settings: How to train.
+        settings: Settings of the loop.
         run: Folder of the run.
         fabric: Devices and precision; already launched.
 
@@ -62,7 +62,7 @@ def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fab
         The best validation score.
 
     Raises:
-        TrainingError: The loss is not finite or diverges, again after it was taken back once; or a process was lost.
+        TrainingError: The loss is not finite or diverges, for the second time; or a process was lost.
     """
     trainer = Trainer(task, settings, run, fabric)
     try:
@@ -75,7 +75,7 @@ def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fab
 
 
 class Trainer:
-    """A training at one of its steps; `fit` says what the arguments are. Without a folder nothing is kept."""
+    """State of a training; arguments as in `fit`. Without a folder nothing is written."""
 
     def __init__(
         self, task: Task[Any], settings: TrainConfig, run: Path | None, fabric: lightning_fabric.Fabric
@@ -115,7 +115,7 @@ class Trainer:
         self.writer = SummaryWriter(run / "logs") if run and fabric.is_global_zero else None
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Resume from the newest checkpoint, if there is one."""
         with as_one(self.fabric):
             state = load_state(self.run / "checkpoints")
         with as_one(self.fabric):
@@ -144,7 +144,7 @@ class Trainer:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """End by one line, with a checkpoint, when another process of the run is lost.
+        """Save a checkpoint and end with one message when another process of the run is lost.
 
         Raises:
             TrainingError: One was.
@@ -155,7 +155,7 @@ class Trainer:
             if self.fabric.world_size == 1 or isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
             if not self.fabric.is_global_zero:
-                raise SystemExit(1) from error  # process 0 says why
+                raise SystemExit(1) from error  # process 0 reports the reason
             save_state(self.run / "checkpoints", self._state())
             raise TrainingError(
                 f"another process of the run was lost at step {self.step}",
@@ -163,10 +163,10 @@ class Trainer:
             ) from error
 
     def _take_slots(self, slots: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Give the optimiser what it kept of each parameter, numbered as the model lists them.
+        """Restore the optimiser's state of each parameter, numbered as in the model.
 
         Raises:
-            ValueError: It does not belong to this model's parameters.
+            ValueError: The state does not fit this model's parameters.
         """
         if slots and (
             set(slots) != set(range(len(self.parameters))) or len({frozenset(kept) for kept in slots.values()}) > 1
@@ -187,7 +187,7 @@ class Trainer:
         return {i: state[parameter] for i, parameter in enumerate(self.parameters) if parameter in state}
 
     def _check_step(self, step: int) -> None:
-        """See that all processes go on from one step, which they do not where machines do not share the folder."""
+        """Check that all processes resume from the same step, as they do on a shared file system."""
         if self.fabric.world_size > 1:
             first = self.fabric.broadcast(step)
             if step != first:
@@ -218,7 +218,7 @@ class Trainer:
             self.writer.close()
 
     def _go_on(self) -> Iterator[str]:
-        """Train until the end, or until the training data changed, which loading processes must be told anew."""
+        """Train until the end, or until the training data changes and loader processes must restart."""
         batches = self._load()
         line = ""
         self.watch.start()
@@ -241,12 +241,12 @@ class Trainer:
                 return
 
     def _load(self) -> Iterator[Any]:
-        """Load batches from the present step to the end, in processes that live as long as that."""
+        """Load batches from the current step to the end, in persistent worker processes."""
         self.batches.epoch, left = divmod(self.step, self.updates)
         self.batches.start = left * self.settings.accumulate
         self.batches.epochs = self.settings.epochs
         loader = DataLoader(
-            _Told(self.task.train),
+            _Guarded(self.task.train),
             batch_sampler=self.batches,
             collate_fn=partial(_collated, self.task.collate),
             num_workers=self.settings.workers,
@@ -259,7 +259,7 @@ class Trainer:
             return next(batches)
 
     def update(self, loaded: list[Any]) -> None:
-        """Make one update of the weights from one or several batches."""
+        """Update the weights once, from one or several batches."""
         seed = int(
             np.random.SeedSequence([self.settings.seed, self.step, self.fabric.global_rank]).generate_state(1)[0]
         )
@@ -278,7 +278,7 @@ class Trainer:
         self.apply()
 
     def apply(self) -> None:
-        """Change the weights, and their EMA, by the gradients that are there."""
+        """Update the weights and their EMA from the accumulated gradients."""
         self.norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
         )
@@ -287,10 +287,10 @@ class Trainer:
         self._update_average()
 
     def _loss(self, loaded: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the loss of a batch, or end all processes by the error that any of them met.
+        """Compute the loss of a batch, or end all processes with an error of any of them.
 
-        Whether to save is settled here too. What each process decided by its own errors or clock would leave some of
-        them waiting for others for ever.
+        Processes also agree here on saving a checkpoint. Decisions by their own errors or clocks could leave some of
+        them waiting for others forever.
         """
         due = time.monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes
         error = loaded if isinstance(loaded, LipSoundError) else None
@@ -308,7 +308,7 @@ class Trainer:
         return loss, parts
 
     def _sums(self, *values: float) -> list[float]:
-        """Add up numbers over all processes, which is no work of a GPU."""
+        """Sum numbers over all processes, on the CPU."""
         if self.control is None:
             return [float(value) for value in values]
         own = torch.tensor(values, dtype=torch.float64)
@@ -331,7 +331,7 @@ class Trainer:
         self.counted += 1
 
     def _look(self) -> str:
-        """Wait for the device, log the mean losses since the last look, and see that they are sound."""
+        """Synchronise with the device, log the mean losses since the last call, and check them."""
         if not self.counted:
             return ""
         names = list(self.sums)
@@ -352,7 +352,7 @@ class Trainer:
         return f"epoch {epoch}/{self.settings.epochs} {shown} {self.watch.short()}"
 
     def _check(self, loss: float, updates: int) -> None:
-        """Take note of a run that went wrong; every process does so at once, since all are told one loss."""
+        """Raise an error if the loss is not finite or diverges; all processes do, since they share the loss."""
         if not math.isfinite(loss):
             raise _DivergedError(f"the loss became {loss} at step {self.step}")
         kept = 0.98**updates
@@ -362,14 +362,14 @@ class Trainer:
             raise _DivergedError(f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}")
 
     def _take_back(self, error: _DivergedError) -> None:
-        """Go back to the last checkpoint with half the learning rate, once.
+        """Restore the last checkpoint with half the learning rate, once.
 
         Raises:
-            TrainingError: There is none, or it went wrong again.
+            TrainingError: There is no checkpoint, or this is the second time.
         """
         with as_one(self.fabric):
             if self.retries or not any((self.run / "checkpoints").glob("step-*")):
-                hint = "resume with a lower --lr; the last checkpoint is whole"
+                hint = "resume with a lower --lr; the last checkpoint is good"
                 raise TrainingError(error.message, hint if self.retries else "begin anew with a lower --lr")
         if self.fabric.is_global_zero:
             warn(f"{error.message}; going back to the last checkpoint with half the learning rate")
@@ -397,7 +397,7 @@ class Trainer:
             return self.task.learn(self.average, self.step / self.total)
 
     def _stopped(self) -> bool:
-        """See whether validations have not become better for so long that training ends."""
+        """Return whether early stopping ends the training."""
         return 0 < self.settings.patience <= self.stale
 
     def _validate(self, epoch: int) -> None:
@@ -415,7 +415,7 @@ class Trainer:
                     save_weights(self.run / "best" / WEIGHTS_NAME, self.average.state_dict())
             self.best = min(self.best, found.score)
         if self._stopped():
-            self._say(f"no better for {self.stale} validations: training ends at step {self.step}")
+            self._say(f"no improvement for {self.stale} validations: training ends at step {self.step}")
 
     def _log(self, found: Validation, epoch: int) -> None:
         assert self.writer is not None
@@ -450,8 +450,8 @@ class Trainer:
                 save_state(self.run / "checkpoints", self._state())
 
 
-class _Told(Dataset[Any]):
-    """Examples, or the error in the place of one, which would lose its hint on the way out of a loading process."""
+class _Guarded(Dataset[Any]):
+    """Examples, or the error in place of one: raised in a loader process it would lose its hint."""
 
     def __init__(self, data: Dataset[Any]) -> None:
         self.data = data

@@ -14,11 +14,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
     "polynomial": lambda done: (1 - done) ** 2,
 }
-"""Share of the highest rate that is left when a share of the training is done."""
+"""Factor on the peak learning rate by the share of the training that is done."""
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) -> torch.optim.Optimizer:
-    """Make the optimiser that the settings name; biases and factors of normalisation are not decayed."""
+    """Return the optimiser of the settings; no weight decay on biases and normalisation layers."""
     every = list(parameters)
     groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in every if parameter.ndim > 1]},
@@ -41,7 +41,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) ->
 
 
 def learning_rate(settings: TrainConfig, step: int, total: int) -> float:
-    """Give the rate of a step: a linear rise over `warmup` steps times a fall to `final_rate`."""
+    """Return the learning rate of a step: linear warm-up over `warmup` steps times decay to `final_rate`."""
     if settings.schedule not in SCHEDULES:
         raise ConfigError(f"unknown schedule {settings.schedule!r}", f"known: {', '.join(SCHEDULES)}")
     warm = min(1.0, (step + 1) / max(settings.warmup, 1))
@@ -53,9 +53,9 @@ class NovoGrad(torch.optim.Optimizer):
     """Stochastic gradient descent normalised layer by layer (Ginsburg et al. 2019, algorithm 1).
 
     Args:
-        parameters: What is trained; each tensor is a layer.
+        parameters: Trained parameters; each tensor is a layer.
         lr: Learning rate.
-        betas: Decay of the mean gradient and of its squared norm.
+        betas: Decay rates of the mean gradient and of its squared norm.
         weight_decay: Added to the normalised gradient.
         eps: Added to the norm.
     """

@@ -1,4 +1,4 @@
-"""A recipe and prepared folders -> a run folder: what every training command does."""
+"""A recipe and prepared folders -> a run folder, for every training command."""
 
 import os
 from collections.abc import Callable
@@ -23,12 +23,12 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run learns from.
+    """Data of a run.
 
     Attributes:
         prepared: What `lipsound2 prepare` wrote.
-        generated: What `lipsound2.training.generated` made of it, for the tasks that learn from that.
-        more: Folders of more speech, laid out like `generated`, for training only.
+        generated: What `lipsound2.training.generated` wrote for it, for the tasks that use it.
+        more: Folders of more training speech, in the format of `generated`.
     """
 
     prepared: Path
@@ -41,8 +41,8 @@ class Assembled(NamedTuple):
 
     Attributes:
         recipe: The recipe with the model that is trained.
-        begun: What else the run depends on.
-        make: Makes the task once the run's folder is held, with the random seed set; it may leave files there.
+        begun: The other things that the run depends on.
+        make: Returns the task once the run's folder is locked and the random seed set; it may write files there.
     """
 
     recipe: "Recipe"
@@ -63,12 +63,12 @@ class Recipe(Protocol):
         """Open the data and the model that the run starts from.
 
         Args:
-            sources: What the run learns from.
+            sources: Data of the run.
             start: A run folder, or a pack by name or folder; None trains from scratch.
             fabric: Devices and precision; already launched.
 
         Raises:
-            ConfigError: A setting would do nothing here, or does not fit the data or the model.
+            ConfigError: A setting would have no effect, or does not fit the data or the model.
         """
         ...
 
@@ -80,13 +80,13 @@ def run(
     start: Path | str | None,
     fabric: lightning_fabric.Fabric,
 ) -> float:
-    """Train a model, or go on where an earlier call stopped.
+    """Train a model, or resume an earlier call.
 
     Args:
         recipe: Settings.
-        sources: What is learned from; a path is a prepared folder alone.
+        sources: Data of the run; a path is a prepared folder.
         folder: Folder of the run.
-        start: What the run starts from: a run folder, or a pack by name or folder; None trains from scratch.
+        start: A run folder, or a pack by name or folder; None trains from scratch.
         fabric: Devices and precision.
 
     Returns:
@@ -103,15 +103,15 @@ def run(
 
 
 def keep_model(asked: M | None, start: M | None, default: Callable[[], M]) -> M:
-    """Return the settings of the model that is trained: of the one it starts from, else the recipe's.
+    """Return the configuration of the trained model: that of the model it starts from, else the recipe's.
 
     Args:
-        asked: The recipe's, or None.
-        start: Those of the model that the run starts from, or None.
-        default: Makes those of a recipe that names none.
+        asked: Configuration in the recipe, or None.
+        start: Configuration of the model that the run starts from, or None.
+        default: Returns the configuration for a recipe without one.
 
     Raises:
-        ConfigError: The recipe asks for another model than the one it starts from, which it cannot change.
+        ConfigError: The recipe's model is not the one that the run starts from.
     """
     if start is None:
         return default() if asked is None else asked
@@ -127,11 +127,11 @@ def keep_model(asked: M | None, start: M | None, default: Callable[[], M]) -> M:
 def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
     """Choose devices and processes.
 
-    Under torchrun or `fabric run` the number of processes and nodes is theirs.
+    Under torchrun or `fabric run` they set the number of processes and nodes.
 
     Args:
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
-        devices: Processes on this machine.
+        devices: Number of processes on this machine.
         precision: See `TrainConfig`.
 
     Raises:

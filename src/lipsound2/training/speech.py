@@ -1,4 +1,4 @@
-"""Prepared or generated clips with transcripts -> batches of sound and symbols."""
+"""Prepared or generated clips with transcripts -> batches of audio and symbols."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from lipsound2.training.augment import SpeechAugmentConfig, Wave, add_noise, onl
 
 
 class Utterance(NamedTuple):
-    """One clip: its sound and what is said in it, as symbols."""
+    """One clip: its audio and its transcript as symbols."""
 
     key: str
     wave: Float[Tensor, " samples"]
@@ -28,7 +28,7 @@ class Utterance(NamedTuple):
 
 
 class SpeechBatch(NamedTuple):
-    """Utterances padded to the longest; lengths say where the padding begins."""
+    """Utterances padded to the longest."""
 
     keys: list[str]
     wave: Float[Tensor, "batch samples"]
@@ -38,18 +38,18 @@ class SpeechBatch(NamedTuple):
 
 
 class SpeechDataset(Dataset[Utterance]):
-    """Clips with transcripts of one split of one or more folders, real and generated ones alike.
+    """Clips with transcripts of one split of one or more folders, of reference or generated speech.
 
     Args:
         folders: What `lipsound2 prepare` wrote, or generated speech.
         split: `train`, `val` or `test`.
         alphabet: Of the transcripts.
-        sample_rate: That the sound must have.
-        augment: How the sound is varied; None leaves it as it is.
-        seed: Of the augmentation, together with epoch and index.
-        speakers: Take only clips of these; empty takes all.
-        clips: Take only so many training clips of each folder, spread evenly; 0 takes all.
-        cache_gb: Decoded sounds are kept in memory up to so many GB.
+        sample_rate: Required sample rate.
+        augment: Augmentation of the audio; None for none.
+        seed: Random seed of the augmentation, combined with epoch and index.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips of each folder, spread evenly; 0 takes all.
+        cache_gb: Memory in GB for decoded audio.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class SpeechDataset(Dataset[Utterance]):
         return Utterance(key, torch.from_numpy(wave), symbols)
 
     def wave(self, index: int) -> Wave:
-        """Read a clip's sound."""
+        """Return a clip's audio."""
         return self._cache.get(index, self._decode)[0].numpy()
 
     def _decode(self, index: int) -> tuple[Tensor]:
         return (torch.from_numpy(read_wave(*self.places[index])),)
 
     def sentences(self) -> list[list[str]]:
-        """Give the words of each clip, once for its real and its generated sound."""
+        """Return the words of each clip, once for its reference and its generated speech."""
         texts = {entry.key: text for (_, entry), text in zip(self.places, self.texts, strict=True)}
         return [self.alphabet.words(text) for text in texts.values()]
 
@@ -118,8 +118,8 @@ def speech_entries(folder: Path, split: str, speakers: Sequence[str] = (), clips
     Args:
         folder: What `lipsound2 prepare` wrote, or generated speech.
         split: `train`, `val` or `test`, as in `choose_entries`.
-        speakers: Whose clips; empty takes all.
-        clips: How many training clips, spread evenly; 0 takes all.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips, spread evenly; 0 takes all.
 
     Raises:
         DataError: There is none.
@@ -133,8 +133,8 @@ def speech_entries(folder: Path, split: str, speakers: Sequence[str] = (), clips
 def _check_rate(folder: Path, entry: Entry, sample_rate: int) -> None:
     if entry.meta["sample_rate"] != sample_rate:
         raise DataError(
-            f"{folder} holds sound of {entry.meta['sample_rate']} Hz, the recogniser takes {sample_rate} Hz",
-            "prepare clips for a recogniser, and take a pack, of that rate",
+            f"{folder} holds audio of {entry.meta['sample_rate']} Hz, the recogniser takes {sample_rate} Hz",
+            "prepare clips, and choose a pack, of the recogniser's sample rate",
         )
 
 

@@ -1,4 +1,4 @@
-"""The clock of a training -> updates a second, times real time, and how long it waited for data."""
+"""The clock of a training -> updates per second, times real time, and share of waiting for data."""
 
 import time
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Measure a stretch of training; what it says is of the time since `start`."""
+    """Measure the speed of training since `start`."""
 
     def __init__(self) -> None:
         self.start()
 
     def start(self) -> None:
-        """Begin a stretch."""
+        """Start measuring."""
         self._began = time.monotonic()
         self._waited = self._seconds = 0.0
         self._elapsed = self._share = self._speed = self._rate = 0.0
@@ -26,11 +26,11 @@ class Stopwatch:
         self._waited += time.monotonic() - began
 
     def count(self, seconds: float) -> None:
-        """Count so many seconds of recordings as trained on."""
+        """Count seconds of training recordings."""
         self._seconds += seconds
 
     def look(self, updates: int) -> None:
-        """Take the time, when the device has done as many updates more."""
+        """Update the measurements after so many more updates on the device."""
         self._updates += updates
         self._elapsed = max(time.monotonic() - self._began, 1e-9)
         self._rate = self._updates / self._elapsed
@@ -38,12 +38,12 @@ class Stopwatch:
         self._share = self._waited / self._elapsed
 
     def facts(self) -> dict[str, float]:
-        """Return what was measured, for `metrics.jsonl`."""
+        """Return the measurements for `metrics.jsonl`."""
         named = {"updates a second": self._rate, "times real time": self._speed, "waiting for data": self._share}
         return {name: round(value, 4) for name, value in named.items()}
 
     def short(self) -> str:
-        """Return the rate for a line of progress."""
+        """Return the rate for a progress line."""
         return f"{self._rate:.2f}/s"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a model must supply to be trained by the loop."""
+"""Interface between the training loop and a task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Result of a validation.
 
     Attributes:
-        score: What the best checkpoint is chosen by; lower is better.
-        scalars: Figures to log.
-        figures: Pictures to log.
-        sounds: Waves to log.
-        sample_rate: Of the waves, in Hz.
+        score: Score that selects the best checkpoint; lower is better.
+        scalars: Scalars to log.
+        figures: Figures to log.
+        sounds: Audio to log.
+        sample_rate: Of the audio, in Hz.
     """
 
     score: float
@@ -40,8 +40,8 @@ class Task(ABC, Generic[BatchT]):
     """A model with its data, its loss and its validation.
 
     Attributes:
-        model: What is trained.
-        train: Training data; items are asked for by `Place`.
+        model: The trained model.
+        train: Training data, indexed by `Place`.
     """
 
     model: nn.Module
@@ -49,28 +49,28 @@ class Task(ABC, Generic[BatchT]):
 
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> Any:
-        """Make a batch of training examples; runs in the processes that load data."""
+        """Make a batch of training examples; runs in loader processes."""
 
     def ready(self, batch: Any, device: torch.device) -> BatchT:
-        """Bring a batch to the device that trains, and do there what is better done for all of its examples at once."""
+        """Move a batch to the training device, and do the work there that is done for all examples at once."""
         return moved(batch, device)
 
     @abstractmethod
     def loss(
         self, model: nn.Module, batch: BatchT, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the loss and its parts, without waiting for the device.
+        """Compute the loss and its parts, without synchronising with the device.
 
         Args:
             model: The model, possibly wrapped for several processes.
             batch: Training examples, on the model's device.
             epoch: Epochs done, with their fraction.
-            generator: Source of all that is random, apart from dropout.
+            generator: Source of randomness, apart from dropout.
         """
 
     @abstractmethod
     def validate(self, model: nn.Module, show: bool) -> Validation:
-        """Run a model as it will be used, with gradients off; `show` asks for pictures and sounds too.
+        """Validate a model as at inference, without gradients; `show` asks for figures and audio too.
 
         All processes of a run call it at the same time and must return the same score.
         """
@@ -80,15 +80,15 @@ class Task(ABC, Generic[BatchT]):
         """Return the dataclass from which the model can be rebuilt."""
 
     def lengths(self) -> list[int]:
-        """Return how long each training example is, in any unit; nothing if all are about equally long."""
+        """Return the length of each training example in any unit; empty if all are about equally long."""
         return []
 
     def seconds(self, batch: BatchT) -> float:
-        """Return how many seconds of recording a batch holds; 0 if that is unknown."""
+        """Return the seconds of recordings in a batch; 0 if unknown."""
         return 0.0
 
     def learn(self, average: nn.Module, done: float) -> bool:
-        """Change the training data by what was learned so far, after an epoch; return whether they changed.
+        """Update the training data with what was learned, after an epoch; return whether they changed.
 
         Args:
             average: The EMA of the model, in evaluation mode.
@@ -97,11 +97,11 @@ class Task(ABC, Generic[BatchT]):
         return False
 
     def state(self) -> dict[str, Any]:
-        """Return what `learn` found, as JSON; a resumed run gets it back."""
+        """Return the results of `learn` as JSON, for checkpoints."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
 
 
 def moved(batch: Any, device: torch.device) -> Any:
@@ -111,14 +111,14 @@ def moved(batch: Any, device: torch.device) -> Any:
 
 
 def shared(count: int) -> Iterator[int]:
-    """Choose the part of `count` pieces of work that falls to this process of the run."""
+    """Yield this process's share of `count` pieces of work."""
     alone = not torch.distributed.is_initialized()
     first, step = (0, 1) if alone else (torch.distributed.get_rank(), torch.distributed.get_world_size())
     return iter(range(first, count, step))
 
 
 def gathered(rows: dict[int, T]) -> list[T]:
-    """Collect what all processes found, by the number of each piece of work, in order."""
+    """Gather the results of all processes, in the order of the pieces of work."""
     if torch.distributed.is_initialized():
         parts: list[dict[int, T]] = [{} for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather_object(parts, rows)

@@ -1,4 +1,4 @@
-"""What every vocoder can do."""
+"""Interface of vocoders."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,16 +10,16 @@ from lipsound2.config import AudioConfig
 
 @runtime_checkable
 class Vocoder(Protocol):
-    """Anything that turns log-mel into sound.
+    """Interface of log-mel -> waveform.
 
     Attributes:
         name: As in `--vocoder`.
-        audio: The settings of the mels it was made for.
+        audio: Settings of its mels.
     """
 
     name: str
     audio: AudioConfig
 
     def __call__(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, " samples"]:
-        """Give frames * hop_length samples in [-1, 1], in memory that does not grow with the length."""
+        """Return frames * hop_length samples in [-1, 1], in memory that does not grow with the length."""
         ...

@@ -18,7 +18,7 @@ Loader = Callable[[AudioConfig, Path | None, torch.device | str], Vocoder]
 
 
 def choose_vocoder(name: str, audio: AudioConfig, packed: Path | None, device: torch.device | str = "cpu") -> Vocoder:
-    """Load the vocoder that a user asked for.
+    """Load a vocoder by name or folder.
 
     Args:
         name: One of `VOCODERS`, of which `waveglow` is the pack's own; or the folder of a WaveGlow.
@@ -27,9 +27,9 @@ def choose_vocoder(name: str, audio: AudioConfig, packed: Path | None, device: t
         device: A torch device.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The name is unknown.
         CheckpointError: It cannot be loaded.
-        MissingExtraError: It is not installed.
+        MissingExtraError: Its package is not installed.
     """
     if name in VOCODERS:
         return VOCODERS[name](audio, packed, device)
@@ -51,4 +51,4 @@ VOCODERS: dict[str, Loader] = {
     WaveGlowVocoder.name: _packed_waveglow,
     HifiGan.name: lambda audio, packed, device: load_hifigan(audio, device),
 }
-"""Vocoders by the name that `--vocoder` takes. See docs/extending.md."""
+"""Vocoders by the names of `--vocoder`. See docs/extending.md."""

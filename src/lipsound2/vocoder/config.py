@@ -1,4 +1,4 @@
-"""Settings of the vocoders that are trained; one travels in each vocoder's folder."""
+"""Settings of trained vocoders, saved in each vocoder's folder."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -7,30 +7,30 @@ from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, audio_16k, au
 from lipsound2.errors import ConfigError
 
 MOST_DOUBLINGS = 16
-"""Layers of a coupling, each of which sees twice as far as the one before."""
+"""Most layers of a coupling; dilation doubles with each."""
 
 
 @dataclass(frozen=True)
 class WaveGlowConfig:
-    """Describe a WaveGlow (Prenger, Valle & Catanzaro 2018): sound <-> noise, given the mel.
+    """Configuration of a WaveGlow (Prenger, Valle & Catanzaro 2018): audio <-> noise, conditioned on the mel.
 
     Attributes:
-        audio: Settings of mel and sound.
-        group: Samples that make one step of the flows, as its channels.
-        flows: Each a mixing of the channels and a coupling of one half to the other.
-        early_every: Flows after which some channels leave.
-        early_size: How many leave each time; 0 keeps all to the end.
-        layers: Of the network in each coupling; layer i is dilated by 2^i steps.
-        channels: Of that network.
-        kernel: Width of its convolutions, odd.
-        condition: Channels of the mel once it is upsampled to steps.
-        lead: Steps by which the upsampled mel comes early; half of what a window exceeds a hop centres it.
-        prediction: Order of the linear prediction whose residual the flows see; 0 shows them the sound itself.
-        mel_mean: Taken from the log-mel.
-        mel_std: By which it is then divided.
-        sigma: Standard deviation of the noise that sound is made of.
-        denoise: How much of what the model says without noise is taken away (NVIDIA's bias denoiser); 0 none.
-        consistency: Times that the mel of the sound is brought towards the given one (see `vocoder.consistency`).
+        audio: Settings of mel and audio.
+        group: Samples that are squeezed into the channels of one step.
+        flows: Number of flows, each an invertible 1x1 convolution and an affine coupling.
+        early_every: Flows between early outputs.
+        early_size: Channels of each early output; 0 for none.
+        layers: Number of layers of each coupling's network; layer i has dilation 2^i.
+        channels: Number of its channels.
+        kernel: Kernel size of its convolutions, odd.
+        condition: Channels of the upsampled mel.
+        lead: Steps by which the upsampled mel is early; half of window minus hop centres it.
+        prediction: Order of the linear prediction whose residual the flows model; 0 models the audio itself.
+        mel_mean: Mean that is subtracted from the log-mel.
+        mel_std: Standard deviation by which it is divided.
+        sigma: Standard deviation of the noise at inference.
+        denoise: Strength of the bias denoiser (NVIDIA's); 0 for none.
+        consistency: Iterations of mel consistency (see `vocoder.consistency`).
     """
 
     audio: AudioConfig = field(default_factory=audio_22k)
@@ -64,7 +64,7 @@ class WaveGlowConfig:
         if self.kernel % 2 == 0:
             raise ConfigError(f"an odd kernel was expected, got {self.kernel}")
         if not 0 <= self.lead <= (self.audio.win_length - self.audio.hop_length) // self.group:
-            raise ConfigError(f"the lead of {self.lead} steps is longer than what a window exceeds a hop")
+            raise ConfigError(f"the lead of {self.lead} steps is longer than window minus hop")
         if self.prediction > self.audio.hop_length:
             raise ConfigError(f"a prediction of order {self.prediction} is longer than a hop")
         if any(width < 2 or width % 2 for width in self.widths):
@@ -72,19 +72,19 @@ class WaveGlowConfig:
 
     @property
     def widths(self) -> list[int]:
-        """Channels that are left in each flow."""
+        """Return the number of channels in each flow."""
         return [self.group - self.early_size * (flow // self.early_every) for flow in range(self.flows)]
 
     @property
     def steps_per_frame(self) -> int:
-        """Steps of the flows in a mel frame."""
+        """Return the number of steps per mel frame."""
         return self.audio.hop_length // self.group
 
     @property
     def context(self) -> int:
-        """Mel frames to either side that can change a sample; beyond them nothing does.
+        """Return the receptive field to either side of a sample, in mel frames.
 
-        With linear prediction the past echoes on without end, though not audibly for long.
+        With linear prediction the response to the past is infinite, though not audible for long.
         """
         reach = self.flows * (2**self.layers - 1) * (self.kernel // 2)
         echo = 20 if self.prediction else 0
@@ -92,12 +92,12 @@ class WaveGlowConfig:
 
 
 def waveglow_256() -> WaveGlowConfig:
-    """Give NVIDIA's configuration, that of its published weights."""
+    """Return the configuration of NVIDIA's published weights."""
     return WaveGlowConfig()
 
 
 def waveglow_small() -> WaveGlowConfig:
-    """Give a WaveGlow that two CPU cores can train, and run faster than real time."""
+    """Return a WaveGlow that two CPU cores can train, and run faster than real time."""
     return WaveGlowConfig(
         audio=audio_16k(),
         group=40,
@@ -132,15 +132,15 @@ def waveglow_medium() -> WaveGlowConfig:
 
 @dataclass(frozen=True)
 class VocoderLossConfig:
-    """Say what a WaveGlow is taught.
+    """Settings of a WaveGlow's loss.
 
     Attributes:
         sigma: Standard deviation of the noise in training (the paper's equation 10).
-        spectral_weight: Weight of the distance between the spectra of true sound and of sound made of other
+        spectral_weight: Weight of the spectral distance between reference audio and audio generated from other
             noise; 0 is the paper's likelihood alone.
-        segment: Mel frames a segment.
-        generated_share: Share of the segments that see the mel of a model instead of the true one, if mels of a
-            model are given.
+        segment: Mel frames per segment.
+        generated_share: Share of the segments with a generated mel instead of the reference, if generated mels are
+            given.
     """
 
     sigma: float = 1.0

@@ -1,4 +1,4 @@
-"""One flow's parts: channels are mixed, then one half of them scales and shifts the other."""
+"""Parts of a flow: an invertible 1x1 convolution and an affine coupling."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,30 +13,30 @@ from lipsound2.vocoder.derived import Derived
 
 
 class Affine(NamedTuple):
-    """What one half of the channels does to the other."""
+    """The affine transform of one half of the channels."""
 
     shift: Float[Tensor, "batch half steps"]
     log_scale: Float[Tensor, "batch half steps"]
 
 
 class Inversion(NamedTuple):
-    """Inverse and logarithm of the determinant of a mixing, as constants."""
+    """Inverse and log-determinant of a mixing, as constants."""
 
     inverse: Float[Tensor, "channels channels"]
     log_det: Float[Tensor, ""]
 
 
 class Folded(NamedTuple):
-    """The weights of a coupling as they are multiplied.
+    """The folded weights of a coupling.
 
-    Gains of weight norm are multiplied out. The sum over the layers and the convolution after it are linear, so that
-    convolution is folded into each term of the sum; biases that are added to the same sum are one bias.
+    Weight norm is folded. The sum over the layers and the convolution after it are linear, so that convolution is
+    folded into each term of the sum; biases that are added to the same sum are one bias.
 
     Attributes:
         start: First convolution and its bias.
         condition: Convolution of the mel, for all layers together, and its bias.
-        dilated: Of each layer.
-        pointwise: Of each layer, and the bias: rows for the next layer, then rows for the result.
+        dilated: Dilated convolution of each layer.
+        pointwise: 1x1 convolution of each layer, and its bias: rows for the next layer, then rows for the result.
         end: Bias of the result.
     """
 
@@ -48,7 +48,7 @@ class Folded(NamedTuple):
 
 
 class NormedConv(nn.Module):
-    """Parameters of a convolution whose weight is a direction and a gain for each output (Salimans & Kingma 2016)."""
+    """Parameters of a convolution with weight norm: a direction and a gain per output (Salimans & Kingma 2016)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class NormedConv(nn.Module):
 
 
 class Mixing(nn.Module):
-    """An invertible 1x1 convolution; a random rotation to begin with."""
+    """An invertible 1x1 convolution, initialised as a random rotation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Mixing(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels steps"], inversion: Inversion
     ) -> tuple[Float[Tensor, "batch channels steps"], Float[Tensor, ""]]:
-        """Mix; the second result is the logarithm of the determinant of one step."""
+        """Mix; the second result is the log-determinant per step."""
         # The derivative of log |det W| is the transposed inverse; the value is known.
         slope = (self.weight * inversion.inverse.T).sum()
         return self.weight @ x, inversion.log_det + (slope - slope.detach())
@@ -79,7 +79,7 @@ class Mixing(nn.Module):
     def undo(
         self, x: Float[Tensor, "batch channels steps"], inversion: Inversion | None = None
     ) -> Float[Tensor, "batch channels steps"]:
-        """Undo `forward`; gradients reach the weight by way of `inversion`."""
+        """Invert `forward`; gradients reach the weight through `inversion`."""
         if inversion is None:
             return self._inverse.of(self._inverted, [self.weight]) @ x
         # The derivative of the inverse is -inverse dW inverse; the difference is 0.
@@ -91,10 +91,10 @@ class Mixing(nn.Module):
 
 
 def inversions(mixings: Sequence[Mixing]) -> tuple[Float[Tensor, "flows most most"], Float[Tensor, " flows"]]:
-    """Invert all mixings at once, in double precision and without waiting for a GPU.
+    """Invert all mixings at once, in double precision and without synchronising with a GPU.
 
     Returns:
-        Their inverses, each in the corner of a square of the largest size, and the logarithms of their determinants.
+        Their inverses, each in the corner of a square of the largest size, and their log-determinants.
     """
     most = max(len(mixing.weight) for mixing in mixings)
     with torch.no_grad():
@@ -113,14 +113,14 @@ def _cornered(weight: Tensor, most: int) -> Tensor:
 
 
 class Coupling(nn.Module):
-    """A stack of dilated, gated convolutions that sees one half of the channels, and the mel.
+    """A stack of dilated, gated convolutions over one half of the channels, conditioned on the mel.
 
     Args:
-        half: Channels it sees.
+        half: Input channels.
         condition: Channels of the upsampled mel.
-        layers: Gated convolutions; number i is dilated by 2^i steps.
-        channels: Of each.
-        kernel: Width of each.
+        layers: Number of gated convolutions; number i has dilation 2^i.
+        channels: Channels of each.
+        kernel: Kernel size of each.
     """
 
     def __init__(self, half: int, condition: int, layers: int, channels: int, kernel: int) -> None:
@@ -133,13 +133,13 @@ class Coupling(nn.Module):
             NormedConv(channels, channels if i == last else 2 * channels) for i in range(layers)
         )
         self.end = nn.Conv1d(channels, 2 * half, 1)
-        # It begins by changing nothing.
+        # The coupling is initialised as the identity.
         nn.init.zeros_(self.end.weight)
         nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
         self._folded: dict[torch.dtype, Derived[Folded]] = {}
 
     def folded(self) -> Folded:
-        """Multiply the weights out, as numbers of the precision that the device computes in now."""
+        """Fold the weights, in the precision of the present autocast context."""
         kind = self.end.weight.device.type
         half = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if half else self.end.weight.dtype
@@ -149,19 +149,19 @@ class Coupling(nn.Module):
     def conditions(
         self, mel: Float[Tensor, "batch condition steps"], weights: Folded
     ) -> Float[Tensor, "batch gates 1 steps"]:
-        """Compute what the mel adds to the gates of all layers."""
+        """Compute the conditioning of all layers' gates."""
         return _convolve(_laid_out(mel, weights.start[0].dtype), *weights.condition)
 
     def forward(
         self, x: Float[Tensor, "batch half steps"], conditions: Float[Tensor, "batch gates 1 steps"], weights: Folded
     ) -> Affine:
-        """Compute how to change the other half."""
+        """Compute the affine transform of the other half."""
         seen = _convolve(_laid_out(x, weights.start[0].dtype), *weights.start)
         said = weights.end[:, None]
         for i, condition in enumerate(conditions.chunk(len(weights.dilated), dim=1)):
             gates = _convolve(seen, weights.dilated[i], None, 2**i)
             made = _convolve(_gated(gates, condition), *weights.pointwise[i])
-            # All but the last layer change what the next one sees.
+            # All but the last layer have a residual to the next one.
             more, own = made.split([made.shape[1] - len(weights.end), len(weights.end)], dim=1)
             said = said + own.squeeze(2).to(said.dtype)
             seen = seen + more if more.shape[1] else seen
@@ -192,21 +192,21 @@ class Coupling(nn.Module):
 
 
 def _next_and_skip(rows: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Part the rows of all layers into those for the next layer, of all but the last, and those for the sum."""
+    """Split the rows of all layers into those for the next layer, of all but the last, and those for the sum."""
     pairs, last = rows.split([len(rows) - channels, channels])
     nexts, skips = pairs.unflatten(0, (-1, 2, channels)).unbind(1)
     return nexts, torch.cat([skips, last[None]])
 
 
 def _folded_together(layers: Sequence[nn.Module] | nn.ModuleList) -> Tensor:
-    """Multiply the gains of layers with equal inputs out; their outputs follow one another."""
+    """Fold the weight norm of layers with equal inputs; their outputs are concatenated."""
     directions = torch.cat([layer.direction for layer in layers])  # type: ignore[misc]
     gains = torch.cat([layer.gain for layer in layers])  # type: ignore[misc]
     return directions * (gains / directions.norm(dim=(1, 2), keepdim=True))
 
 
 def _laid_out(x: Float[Tensor, "batch channels steps"], dtype: torch.dtype) -> Float[Tensor, "batch channels 1 steps"]:
-    """Make a picture of height 1; on GPUs, whose tensor cores want it so, with the channels last in memory."""
+    """Return an image of height 1; on GPUs channels-last, for tensor cores."""
     layout = torch.channels_last if x.is_cuda else torch.preserve_format
     return x[:, :, None].to(dtype, memory_format=layout)
 
@@ -217,7 +217,7 @@ def _convolve(
     bias: Float[Tensor, " outputs"] | None,
     dilation: int = 1,
 ) -> Float[Tensor, "batch outputs 1 steps"]:
-    """Convolve; the length stays."""
+    """Convolve with the length unchanged."""
     padding = dilation * (weight.shape[2] // 2)
     return functional.conv2d(x, weight[:, :, None], bias, padding=(0, padding), dilation=(1, dilation))
 
@@ -228,6 +228,6 @@ def _gated(
     if torch.is_grad_enabled():
         signal, gate = (x + condition).chunk(2, dim=1)
         return signal.tanh() * gate.sigmoid()
-    # In place: nothing is kept for the way back.
+    # In place: nothing is needed for a backward pass.
     signal, gate = x.add_(condition).chunk(2, dim=1)
     return signal.tanh_().mul_(gate.sigmoid_())

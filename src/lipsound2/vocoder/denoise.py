@@ -1,7 +1,7 @@
-"""A wave and the steady noise of the model that made it -> the wave with less of it.
+"""A wave and the bias of the model that generated it -> the denoised wave.
 
-What a WaveGlow says of a featureless mel without any noise is a hum of its own, the same everywhere;
-its magnitudes are taken off those of the wave, as NVIDIA's denoiser does.
+The output of a WaveGlow for a constant mel and zero noise is its bias, a stationary hum. Its magnitudes
+are subtracted from those of the wave, as in NVIDIA's denoiser.
 """
 
 from jaxtyping import Float
@@ -12,11 +12,11 @@ from lipsound2.config import AudioConfig
 from lipsound2.vocoder.waveglow import WaveGlow
 
 FRAMES = 88
-"""Length of the featureless mel."""
+"""Frames of the constant mel."""
 
 
 def bias(model: WaveGlow) -> Float[Tensor, "bins 1"]:
-    """Measure the magnitudes of a model's own hum."""
+    """Return the magnitudes of a model's bias."""
     config = model.config
     like = model.upsample.weight
     mel = like.new_full((1, config.audio.n_mels, FRAMES), config.mel_mean)
@@ -27,7 +27,7 @@ def bias(model: WaveGlow) -> Float[Tensor, "bins 1"]:
 def denoise(
     wave: Float[Tensor, "1 samples"], hum: Float[Tensor, "bins 1"], strength: float, audio: AudioConfig
 ) -> Float[Tensor, "1 samples"]:
-    """Take `strength` times the hum off a wave, but nowhere more than there is."""
+    """Subtract `strength` times the bias magnitudes from a wave's, clamped at 0."""
     spectrum = stft(wave, audio)
     magnitude = spectrum.abs()
     share = (1 - strength * hum / magnitude.clamp(min=audio.floor)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Parameters -> what inference computes of them, kept for as long as they stay the same."""
+"""Parameters -> values derived from them, cached until the parameters change."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Derived(Generic[T]):
-    """A value that is computed of parameters once, and again when one of them has changed in any way.
+    """A value that is derived from parameters, computed again when any of them changes.
 
-    While gradients are recorded it is computed at every call, so that they reach the parameters.
+    With gradients enabled it is computed at every call, so that they reach the parameters.
     """
 
     def __init__(self) -> None:
@@ -21,11 +21,11 @@ class Derived(Generic[T]):
         self._value: T | None = None
 
     def of(self, compute: Callable[[], T], sources: Sequence[Tensor]) -> T:
-        """Return the value that follows from the sources as they are now."""
+        """Return the value for the present sources."""
         if torch.is_grad_enabled():
             return compute()
         if self._value is None or not self._fresh(sources):
-            # The sources are held, so that no other tensor takes their place in memory.
+            # Keep references to the sources, so that no other tensor gets their address.
             self._sources = [source.detach() for source in sources]
             self._versions = [source._version for source in sources]
             self._value = compute()

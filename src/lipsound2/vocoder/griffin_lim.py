@@ -9,12 +9,12 @@ from lipsound2.runtime.windows import striding
 
 
 class GriffinLim:
-    """Estimate phases in chunks, each of which continues the one before.
+    """Estimate phases in chunks, each continuing the one before.
 
     Args:
         audio: Settings of the mels.
-        iterations: Of each chunk; more is better and slower.
-        chunk: Mel frames at a time.
+        iterations: Iterations per chunk; more is better and slower.
+        chunk: Mel frames per chunk.
         overlap: Mel frames shared by neighbouring chunks.
     """
 
@@ -27,7 +27,7 @@ class GriffinLim:
         self.overlap = overlap
 
     def __call__(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, " samples"]:
-        """Give frames * hop_length samples."""
+        """Return frames * hop_length samples."""
         hop = self.audio.hop_length
         wave = mel.new_zeros(mel.shape[1] * hop)
         for start in striding(mel.shape[1], self.chunk, self.overlap):

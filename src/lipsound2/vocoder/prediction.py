@@ -1,10 +1,10 @@
-"""Log-mel -> linear prediction: the spectral envelope as a filter that is taken off sound and put back.
+"""Log-mel -> linear prediction: the spectral envelope as a filter that whitens audio, and its inverse.
 
-The mel says how loud each band is. A filter with that spectrum, and its inverse, follow from it
-without any learning: the power spectrum gives the autocorrelation (Wiener & Khinchin), that the
-predictor of each sample from those before it (Levinson & Durbin). What it cannot predict, divided by
-its expected size, is nearly white and of unit variance: the residual. Both directions are exact, and
-the Jacobian is triangular with 1 / gain on its diagonal, so this is a flow without parameters.
+The mel is the level of each band. A filter with that spectrum, and its inverse, follow from it
+without training: the power spectrum gives the autocorrelation (Wiener & Khinchin), and that the
+predictor of each sample from those before it (Levinson & Durbin). The residual, divided by its expected
+standard deviation, is nearly white with unit variance. Both directions are exact, and the Jacobian is
+triangular with 1 / gain on its diagonal, so this is a flow without parameters.
 """
 
 from functools import lru_cache
@@ -19,15 +19,15 @@ from lipsound2.audio import mel_basis, mel_frequencies
 from lipsound2.config import AudioConfig
 
 WHITE = 1e-4
-"""Noise added to the model of the spectrum, as a share of its power: poles stay inside the unit circle."""
+"""White noise added to the spectrum, as a share of its power: poles stay inside the unit circle."""
 
 
 class Predictor(NamedTuple):
-    """How each sample follows from those before it, the same for all samples of a hop.
+    """Linear predictor of a sample from those before it, one per hop.
 
     Attributes:
-        weights: Of the sample before, of the one before that, and so on.
-        gain: Standard deviation of what remains.
+        weights: Coefficients of the previous samples, the latest first.
+        gain: Standard deviation of the residual.
     """
 
     weights: Float[Tensor, "batch frames order"]
@@ -35,11 +35,11 @@ class Predictor(NamedTuple):
 
 
 def predictor(mel: Float[Tensor, "batch mels frames"], audio: AudioConfig, order: int) -> Predictor:
-    """Find the best linear predictor of a sound of which only the log-mel is known."""
+    """Return the best linear predictor of audio from its log-mel."""
     level = mel.double() - _filter_areas(audio, mel.device).log()[:, None]
     magnitude = (between_bins(audio, mel.device) @ level).exp()
     correlation = torch.fft.irfft(magnitude.square(), n=audio.n_fft, dim=1)[:, : order + 1].transpose(1, 2)
-    # A hop lies between the frame that is centred on its start and the next one.
+    # A hop is between the frame that is centred on its start and the next one.
     following = torch.cat([correlation[:, 1:], correlation[:, -1:]], dim=1)
     weights, error = _levinson((correlation + following) / 2)
     energy = torch.hann_window(audio.win_length, dtype=torch.float64).square().sum()
@@ -49,10 +49,10 @@ def predictor(mel: Float[Tensor, "batch mels frames"], audio: AudioConfig, order
 def whiten(
     wave: Float[Tensor, "batch samples"], by: Predictor, past: Float[Tensor, "batch order"] | None = None
 ) -> tuple[Float[Tensor, "batch samples"], Float[Tensor, " batch"]]:
-    """Take the predictable part off a wave, before which came `past` or silence.
+    """Return the prediction residual of a wave that follows `past` or silence.
 
     Returns:
-        The residual, and the logarithm of the determinant of this step.
+        The residual, and the log-determinant.
     """
     batch, frames, order = by.weights.shape
     hop = wave.shape[1] // frames
@@ -68,7 +68,7 @@ def whiten(
 def colour(
     residual: Float[Tensor, "batch samples"], by: Predictor, past: Float[Tensor, "batch order"] | None = None
 ) -> Float[Tensor, "batch samples"]:
-    """Put back what `whiten` took off, sample after sample, in double precision on the CPU."""
+    """Invert `whiten`, sample by sample, in double precision on the CPU."""
     before = residual.new_zeros(len(residual), by.weights.shape[2]) if past is None else past
     weights, gain, heard = (part.detach().cpu().double().numpy() for part in (*by, before))
     source = residual.detach().cpu().double().numpy().reshape(*gain.shape, -1) * gain[..., None]
@@ -77,8 +77,8 @@ def colour(
 
 
 def _recursion(rows: np.ndarray, filters: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """Run the filter of each hop, which begins with what the hops before it left."""
-    # Most of a second to import, and only WaveGlow needs it.
+    """Run the filter of each hop, with the state that the hop before it left."""
+    # Takes most of a second to import, and only WaveGlow needs it.
     from scipy.linalg import hankel
     from scipy.signal import lfilter
 
@@ -117,7 +117,7 @@ def _filter_areas(audio: AudioConfig, device: torch.device) -> Float[Tensor, " m
 
 @lru_cache(maxsize=8)
 def between_bins(audio: AudioConfig, device: torch.device) -> Float[Tensor, "bins mels"]:
-    """Interpolate between the centres of the mel filters; outside of them the nearest one counts."""
+    """Interpolate between the centres of the mel filters; outside of them the nearest value is used."""
     centres = mel_frequencies(audio.n_mels + 2, audio.f_min, audio.f_max)[1:-1]
     bins = np.linspace(0, audio.sample_rate / 2, audio.n_fft // 2 + 1)
     columns = [np.interp(bins, centres, row) for row in np.eye(audio.n_mels)]

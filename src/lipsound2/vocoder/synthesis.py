@@ -1,4 +1,4 @@
-"""A trained WaveGlow -> a vocoder: mel of any length becomes sound window by window, without a seam."""
+"""A trained WaveGlow -> a vocoder: mel of any length to audio, window by window without seams."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,20 +20,20 @@ from lipsound2.vocoder.waveglow import WaveGlow
 
 
 class WaveGlowVocoder:
-    """Turn log-mel into sound with a WaveGlow.
+    """Turn log-mel into audio with a WaveGlow.
 
-    Neighbouring windows share the noise where they overlap, and overlap by more than a sample can be
-    influenced from, so that the result is that of one pass over all.
+    Neighbouring windows share the noise where they overlap, and overlap by more than the receptive
+    field, so that the result equals one pass over the whole mel.
 
     Args:
         model: In evaluation mode.
         sigma: Standard deviation of the noise; by default the configuration's.
-        denoise: Strength of the denoiser; by default the configuration's.
-        seed: Of the noise.
-        half: Whether the networks compute in half precision; by default where that is fast.
-        integers: Whether they compute in 8-bit integers; by default where that is fast, if `half` is left open too
-            and does not hold.
-        chunk: Mel frames a window, apart from what overlaps.
+        denoise: Strength of the bias denoiser; by default the configuration's.
+        seed: Random seed of the noise.
+        half: Whether to compute in half precision; by default where that is fast.
+        integers: Whether to compute in 8-bit integers; by default where that is fast, if `half` is left at its default
+            and not used.
+        chunk: Mel frames per window, without the overlap.
     """
 
     name = "waveglow"
@@ -60,17 +60,17 @@ class WaveGlowVocoder:
         self.chunk = chunk
 
     def __call__(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, " samples"]:
-        """Give frames * hop_length samples."""
+        """Return frames * hop_length samples."""
         return torch.cat(list(self.stream([mel])))
 
     def stream(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, " _"]]:
-        """Yield sound as mel arrives, as soon as what follows cannot change it any more.
+        """Yield audio as mel arrives, as soon as it no longer depends on what follows.
 
         Args:
             pieces: Log-mel in pieces of any length.
         """
         config, hop, mels = self.model.config, self.audio.hop_length, self.audio.n_mels
-        pieces_made = self._made(pieces)
+        pieces_made = self._generated(pieces)
         if not self.strength and not config.consistency:
             yield from (made[mels:].T.flatten() for made in pieces_made)
             return
@@ -84,8 +84,8 @@ class WaveGlowVocoder:
             wave = made_consistent(wave, mel, self.audio, config.consistency)
             yield wave[0, window.core.start * hop : window.core.stop * hop]
 
-    def _made(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "rows _"]]:
-        """Put the sound of each frame below its mel."""
+    def _generated(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "rows _"]]:
+        """Yield columns of a frame's mel and its audio."""
         config, hop = self.model.config, self.audio.hop_length
         past: Tensor | None = None
         for window in windows(self._noisy(pieces), self.chunk, config.context):
@@ -100,10 +100,10 @@ class WaveGlowVocoder:
             yield torch.cat([mel[0, :, window.core], wave[0].unflatten(0, (-1, hop)).T])
 
     def _noisy(self, pieces: Iterable[Float[Tensor, "mels _"]]) -> Iterator[Float[Tensor, "rows _"]]:
-        """Put the noise that is to become a frame's sound below the frame."""
+        """Yield columns of a frame's mel and the noise for its audio."""
         generator = torch.Generator().manual_seed(self.seed)
         for mel in pieces:
-            # Drawn frame by frame, so that it does not depend on where the pieces end.
+            # Drawn frame by frame, independently of where pieces end.
             columns = [torch.randn(self.audio.hop_length, generator=generator) for _ in range(mel.shape[1])]
             if columns:
                 yield torch.cat([mel, self.sigma * torch.stack(columns, dim=1).to(mel)])
@@ -118,12 +118,12 @@ def load_waveglow(folder: Path, device: torch.device | str = "cpu") -> WaveGlow:
 
 
 def waveglow_folder(folder: Path) -> Path:
-    """Find a WaveGlow in the folder of a pack, of a run or of the model itself.
+    """Return the folder of a WaveGlow: itself, the best of a run, or that of a pack.
 
     Raises:
         CheckpointError: There is none.
     """
     found = find_weights(folder, WaveGlowVocoder.name)
     if found is None:
-        raise CheckpointError(f"{folder} holds no WaveGlow", "make one with: lipsound2 vocoder train PREPARED")
+        raise CheckpointError(f"{folder} holds no WaveGlow", "train one with: lipsound2 vocoder train PREPARED")
     return found

@@ -16,22 +16,22 @@ from lipsound2.vocoder.prediction import Predictor, colour, predictor, whiten
 
 
 class Inversions(NamedTuple):
-    """What `coupling.inversions` knows of all mixings."""
+    """Inverses and log-determinants of all mixings."""
 
     inverses: Float[Tensor, "flows most most"]
     log_dets: Float[Tensor, " flows"]
 
 
 class Flowed(NamedTuple):
-    """Noise that a wave became, and the logarithms of the determinants of the way there.
+    """Noise that corresponds to a wave, and the log-determinants.
 
     Attributes:
-        z: Of unit variance if the model is right.
-        scaled: Of the couplings.
-        mixed: Of the mixings.
-        whitened: Of the linear prediction.
-        seen: What the flows saw: the wave, or the residual of its linear prediction.
-        made: What they make of other noise, if that was asked for.
+        z: The noise, of unit variance if the model is right.
+        scaled: Log-determinant of the couplings.
+        mixed: Log-determinant of the mixings.
+        whitened: Log-determinant of the linear prediction.
+        seen: Input of the flows: the wave, or the residual of its linear prediction.
+        generated: Output of the inverse flows for other noise, if asked for.
     """
 
     z: Float[Tensor, "batch group steps"]
@@ -39,11 +39,11 @@ class Flowed(NamedTuple):
     mixed: Float[Tensor, " batch"]
     whitened: Float[Tensor, " batch"]
     seen: Float[Tensor, "batch samples"]
-    made: Float[Tensor, "batch samples"] | None
+    generated: Float[Tensor, "batch samples"] | None
 
 
 class _Flow(NamedTuple):
-    """A flow, its weights as they are multiplied, and what it takes from the mel if that is known already."""
+    """A flow, its folded weights, and its mel conditioning if already computed."""
 
     width: int
     mixing: Mixing
@@ -59,7 +59,7 @@ class _Flow(NamedTuple):
 
 
 class WaveGlow(nn.Module):
-    """A chain of invertible flows between sound and noise, all of which see the mel.
+    """Invertible flows between audio and noise, conditioned on the mel.
 
     >>> from lipsound2.vocoder.config import waveglow_small
     >>> model = WaveGlow(waveglow_small())
@@ -89,14 +89,14 @@ class WaveGlow(nn.Module):
         noise: Float[Tensor, "batch group steps"] | None = None,
         inversions: Inversions | None = None,
     ) -> Flowed:
-        """Turn sound of frames * hop_length samples into noise.
+        """Map audio of frames * hop_length samples to noise.
 
         Args:
-            wave: Sound.
+            wave: Audio.
             mel: Its log-mel.
-            past: Samples before it; silence if not given.
-            noise: Turned into sound by the way, as training asks for both.
-            inversions: What `inversions` gives; computed if not given.
+            past: Samples before it; silence by default.
+            noise: Noise that is mapped to audio in the same call, for training.
+            inversions: As `inversions` returns them; computed by default.
         """
         seen, whitened = self._residual(wave, mel, past)
         known = self.inversions() if inversions is None else inversions
@@ -116,13 +116,13 @@ class WaveGlow(nn.Module):
             x = torch.cat([kept, log_scale.exp() * changed + shift], dim=1)
             mixed = mixed + x.shape[2] * log_det
             scaled = scaled + log_scale.sum(dim=(1, 2))
-        made = None if noise is None else self._unflow(flows, condition, noise, known)
-        return Flowed(torch.cat([*early, x], dim=1), scaled, mixed, whitened, seen, made)
+        generated = None if noise is None else self._unflow(flows, condition, noise, known)
+        return Flowed(torch.cat([*early, x], dim=1), scaled, mixed, whitened, seen, generated)
 
     def infer(
         self, mel: Float[Tensor, "batch mels frames"], z: Float[Tensor, "batch group steps"]
     ) -> Float[Tensor, "batch samples"]:
-        """Turn noise into sound of exactly frames * hop_length samples; the inverse of `forward`."""
+        """Map noise to audio of exactly frames * hop_length samples; the inverse of `forward`."""
         with torch.no_grad():
             wave = self.unflow(mel, z)
             return colour(wave, self.predictor(mel)) if self.config.prediction else wave
@@ -133,12 +133,12 @@ class WaveGlow(nn.Module):
         z: Float[Tensor, "batch group steps"],
         integers: bool = False,
     ) -> Float[Tensor, "batch samples"]:
-        """Turn noise into what the flows see: sound, or the residual of its linear prediction; without gradients.
+        """Map noise to the flows' input: audio, or the residual of its linear prediction; without gradients.
 
         Args:
             mel: Log-mel.
             z: Noise.
-            integers: Compute the couplings in 8-bit integers, as `vocoder.integers` says; only of batches of one.
+            integers: Compute the couplings in 8-bit integers (see `vocoder.integers`); only for batches of one.
         """
         with torch.no_grad():
             condition = self._condition(mel)
@@ -147,11 +147,11 @@ class WaveGlow(nn.Module):
             return self._unflow(self._flows(condition), condition, z, None)
 
     def inversions(self) -> Inversions:
-        """Invert the mixings for training, without waiting for a GPU."""
+        """Invert the mixings for training, without synchronising with a GPU."""
         return Inversions(*inversions(list(self.mixings)))  # type: ignore[arg-type]
 
     def predictor(self, mel: Float[Tensor, "batch mels frames"]) -> Predictor:
-        """Give the linear prediction that the mel tells of."""
+        """Return the linear predictor for a mel."""
         return predictor(mel, self.config.audio, self.config.prediction)
 
     def _residual(
@@ -166,7 +166,7 @@ class WaveGlow(nn.Module):
             (width, mixing, coupling, coupling.folded())  # type: ignore[operator]
             for width, mixing, coupling in zip(self.config.widths, self.mixings, self.couplings, strict=True)
         ]
-        # In training both directions share what the mel says; otherwise it is used once and is large.
+        # In training both directions share the conditioning; otherwise it is used once and is large.
         shared = torch.is_grad_enabled()
         return [
             _Flow(*part, part[2].conditions(condition, part[3]) if shared else None)  # type: ignore[operator,arg-type]
@@ -185,26 +185,29 @@ class WaveGlow(nn.Module):
     def _in_integers(self, condition: Float[Tensor, "1 condition steps"]) -> Callable[[int, Tensor], Affine]:
         mel, kernel = quantize(condition[0].T), self.config.kernel
 
-        def say(number: int, kept: Tensor) -> Affine:
+        def transform(number: int, kept: Tensor) -> Affine:
             return affine(kept, mel, self._integers(number), kernel)
 
-        return say
+        return transform
 
     def _integers(self, number: int) -> Integers:
         coupling, kept = self.couplings[number], self._quantized.setdefault(number, Derived())
         return kept.of(lambda: to_integers(coupling.folded()), [*coupling.parameters()])  # type: ignore[operator]
 
     def _undone(
-        self, z: Float[Tensor, "batch group steps"], say: Callable[[int, Tensor], Affine], known: Inversions | None
+        self,
+        z: Float[Tensor, "batch group steps"],
+        transform: Callable[[int, Tensor], Affine],
+        known: Inversions | None,
     ) -> Float[Tensor, "batch samples"]:
-        """Undo the flows, of which `say` tells what each one's coupling says of one half."""
+        """Invert the flows; `transform` computes a flow's affine coupling from one half."""
         x = z[:, z.shape[1] - self.config.widths[-1] :]
         mixings: list[Mixing] = list(self.mixings)  # type: ignore[arg-type]
         for number, width in reversed(list(enumerate(self.config.widths))):
             if x.shape[1] < width:
                 x = torch.cat([z[:, z.shape[1] - width : z.shape[1] - x.shape[1]], x], dim=1)
             kept, changed = x.chunk(2, dim=1)
-            shift, log_scale = say(number, kept)
+            shift, log_scale = transform(number, kept)
             inversion = known and Inversion(known.inverses[number, :width, :width], known.log_dets[number])
             with _exactly(x):
                 x = mixings[number].undo(torch.cat([kept, (changed - shift) * (-log_scale).exp()], dim=1), inversion)
@@ -215,13 +218,13 @@ class WaveGlow(nn.Module):
         return seen[..., self.config.lead : self.config.lead + mel.shape[2] * self.config.steps_per_frame]
 
 
-def surprise(flowed: Flowed, sigma: float = 1.0) -> Float[Tensor, ""]:
-    """Give the negative log-likelihood a sample in nats (the paper's equation 10, with its constant)."""
+def negative_log_likelihood(flowed: Flowed, sigma: float = 1.0) -> Float[Tensor, ""]:
+    """Return the negative log-likelihood per sample in nats (the paper's equation 10, with its constant)."""
     log_det = flowed.scaled + flowed.mixed + flowed.whitened
     size = flowed.z.numel()
     return flowed.z.square().sum() / (2 * sigma**2 * size) - log_det.sum() / size + log(sigma * sqrt(2 * pi))
 
 
 def _exactly(x: Tensor) -> torch.autocast:
-    """Keep half precision away: errors of the mixings would add up from flow to flow."""
+    """Disable autocast: errors of the mixings would accumulate from flow to flow."""
     return torch.autocast(x.device.type, enabled=False)

@@ -1,1 +1,1 @@
-"""Recipes: settings of a run, and how they become a task."""
+"""Recipes: settings of a run, from which its task is assembled."""

@@ -33,13 +33,13 @@ class AsrRecipe:
     """All settings of a run apart from its data and devices.
 
     Attributes:
-        model: The recogniser; None is `small`, or what the run starts from, which cannot be changed.
+        model: The recogniser; None is `small`, or the model that the run starts from, which cannot be changed.
         train: The loop.
         augment: Augmentation of training speech.
-        quiet_weight: Weight of the loss that keeps words out of silence, so that their times are right.
-        speakers: Whose clips are used; empty takes all.
-        clips: Training clips used of each folder, spread evenly; 0 takes all.
-        order: Words that the n-grams of the language model span.
+        quiet_weight: Weight of the loss on words in silence, which keeps their times right.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips of each folder, spread evenly; 0 takes all.
+        order: Order of the n-gram language model.
     """
 
     model: JasperConfig | None = field(default=None, metadata={BASE: jasper_small})
@@ -61,7 +61,7 @@ class AsrRecipe:
     def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
         """Open the data and the recogniser that the run starts from.
 
-        The best checkpoint is chosen by the generated speech of the validation clips, if there is some.
+        The best checkpoint is chosen on generated speech of the validation clips, if available.
         """
         model = None if start is None else load_jasper(find_jasper(start))
         recipe = replace(self, model=keep_model(self.model, model.config if model else None, jasper_small))
@@ -93,7 +93,7 @@ class AsrRecipe:
     def _task(
         self, start: Jasper | None, train: SpeechDataset, val: dict[str, SpeechDataset], run: Path, writes: bool
     ) -> JasperTask:
-        """Make the network, and leave a language model of the training transcripts beside what will be its weights."""
+        """Return the task, and write a language model of the training transcripts to the folder of the best weights."""
         if writes:
             write_arpa(run / "best" / LANGUAGE_NAME, train_ngram(train.sentences(), self.order))
         model = start.train() if start else Jasper(self._config())
@@ -112,7 +112,7 @@ def finetune_recognizer_recipe() -> AsrRecipe:
 
 
 def find_jasper(name: Path | str) -> Path:
-    """Find the folder of a recogniser: itself, the best of a run, or that of a pack.
+    """Return the folder of a recogniser: itself, the best of a run, or that of a pack.
 
     Raises:
         CheckpointError: There is none.

@@ -1,4 +1,4 @@
-"""What a training command is given -> its settings: the defaults of its kind, a recipe, single settings, options."""
+"""Arguments of a training command -> its settings: defaults of its kind, a recipe, assignments, options."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +19,10 @@ class Kind:
     """A training command.
 
     Attributes:
-        defaults: Makes its settings, of a preset where there are some.
-        presets: Their names, the default first.
-        measure: What the best checkpoint is chosen by.
-        format: How that is written.
+        defaults: Returns its default settings, of a preset where there are some.
+        presets: Names of the presets, the default first.
+        measure: The metric that selects the best checkpoint.
+        format: Format of its values.
     """
 
     defaults: Callable[..., Recipe]
@@ -39,14 +39,14 @@ KINDS = {
     "recognizer": Kind(asr.recognizer_recipe, tuple(RECOGNIZERS), "word error rate", ".1%"),
     "recognizer-finetune": Kind(asr.finetune_recognizer_recipe, (), "word error rate on generated speech", ".1%"),
 }
-"""The training commands by the names that `lipsound2 recipe` knows them by."""
+"""The training commands by their names in `lipsound2 recipe`."""
 
 
 def find_kind(name: str) -> Kind:
-    """Find a training command by its name.
+    """Return a training command by its name.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The name is unknown.
     """
     if name not in KINDS:
         raise ConfigError(f"there is no kind of recipe {name!r}", f"one of {', '.join(KINDS)}")
@@ -54,7 +54,7 @@ def find_kind(name: str) -> Kind:
 
 
 def default_recipe(kind: str, preset: str | None = None) -> Recipe:
-    """Return the settings of a training command that is given none.
+    """Return the default settings of a training command.
 
     Raises:
         ConfigError: There is no such kind, or it has no such preset.
@@ -79,7 +79,7 @@ def choose_recipe(
 
     Args:
         kind: Its name in `KINDS`.
-        preset: Whose defaults hold for what the others leave out.
+        preset: Defaults for what the others leave out.
         file: A recipe, or the folder of a run with one.
         assignments: Lines such as `train.epochs=3`; they come before the file.
         options: Values by the keys of the settings, such as `train.epochs`; they come before both.
@@ -103,15 +103,15 @@ def choose_recipe(
 
 
 def recipe_file(path: Path) -> Path:
-    """Return the recipe that a path names, which may be a run's folder."""
+    """Return the recipe file of a path, which may be a run's folder."""
     return path / RECIPE_NAME if path.is_dir() else path
 
 
 def guess_kind(path: Path) -> str:
-    """Return which training command a recipe is for, by the settings that it names and whether its run had a start.
+    """Return the training command of a recipe, from its settings and from whether its run started from a model.
 
     Raises:
-        ConfigError: It fits none; the message is that of the command it comes nearest to.
+        ConfigError: It fits none; the message is that of the closest command.
     """
     begun = path / BEGUN_NAME
     started = begun.is_file() and bool(json.loads(begun.read_text(encoding="utf-8")).get("start"))

@@ -21,9 +21,9 @@ from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.tasks.lip2mel import MelTask, mel_statistics
 
 SHAPES = 15
-"""On a GPU, batches are padded to a multiple of so many video frames, so that few graphs are recorded."""
+"""On a GPU, batches are padded to a multiple of so many video frames, so that few graphs are captured."""
 PRESETS = {"small": small, "paper": paper}
-"""Sizes by the name that `lipsound2 pretrain --preset` takes."""
+"""Model sizes by the names of `lipsound2 pretrain --preset`."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,20 @@ class Lip2MelRecipe:
     """All settings of a run apart from its data and devices.
 
     Attributes:
-        model: Size of the model; None is `small`, or what the run starts from, which cannot be changed.
-        window: Square of the face that is looked at in the place of the model's `VideoConfig.window`; None keeps that.
+        model: Size of the model; None is `small`, or the model that the run starts from, which cannot be changed.
+        window: Square of the face that replaces the model's `VideoConfig.window`; None keeps that.
         train: The loop.
-        loss: The loss and what the decoder is fed.
+        loss: The loss and scheduled sampling.
         augment: Augmentation of training clips.
-        dropout: Factor on the model's dropout while this run trains it; below 1 for a model that errs as much on
-            training clips as on others.
-        speakers: Whose clips are used; empty takes all.
-        clips: Training clips used, spread evenly; 0 takes all.
+        dropout: Factor on the model's dropout during this run; below 1 for a model that underfits.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips, spread evenly; 0 takes all.
         seconds: Longest stretch of a clip that is one training example; 0 takes clips whole.
-        best: What the best checkpoint is chosen by: `error`, the squared error of the mel, or `estoi`.
-        val_clips: Validation clips used, spread evenly; 0 takes all.
-        recompute: Compute the encoder's blocks again for their gradient, which takes less memory and more time.
-        graphs: Record the decoder's loop as CUDA graphs where there is a GPU.
-        on_device: Keep decoded clips on the device that trains, in the place of processes that load data.
+        best: Metric that selects the best checkpoint: `error`, the squared error of the mel, or `estoi`.
+        val_clips: Number of validation clips, spread evenly; 0 takes all.
+        recompute: Activation checkpointing of the encoder, which takes less memory and more time.
+        graphs: Capture the decoder's loop as CUDA graphs on a GPU.
+        on_device: Cache decoded clips on the training device, in place of loader processes.
     """
 
     model: ModelConfig | None = field(default=None, metadata={BASE: small})
@@ -106,7 +105,7 @@ class Lip2MelRecipe:
         val: ClipDataset,
         fabric: lightning_fabric.Fabric,
     ) -> MelTask:
-        """Make the model, and decode the clips that are kept."""
+        """Build the model, and fill the cache of decoded clips."""
         if self.on_device:
             train.device = val.device = fabric.device
         if self.on_device or self.train.workers:
@@ -132,7 +131,7 @@ def pretrain_recipe(preset: str = "small") -> Lip2MelRecipe:
 
 
 def finetune_recipe() -> Lip2MelRecipe:
-    """Return the default settings of fine-tuning: the model already reads along, so it runs free from the start."""
+    """Return the default settings of fine-tuning: free-running from the start, since attention is already aligned."""
     return Lip2MelRecipe(
         train=TrainConfig(epochs=50, learning_rate=3e-4, warmup=50),
         loss=MelLossConfig(guided_weight=0.0, sampling_to=0.0),
@@ -140,10 +139,10 @@ def finetune_recipe() -> Lip2MelRecipe:
 
 
 def scale_dropout(model: nn.Module, factor: float) -> None:
-    """Change the dropout of a model's layers, but not its configuration.
+    """Scale the dropout of a model's layers, but not its configuration.
 
     Raises:
-        ConfigError: A share of dropout would reach 1.
+        ConfigError: A dropout rate would reach 1.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Dropout | nn.Dropout3d):

@@ -25,11 +25,11 @@ from lipsound2.vocoder.synthesis import load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import WaveGlow
 
 PRESETS = {"small": waveglow_small, "medium": waveglow_medium, "nvidia": waveglow_256}
-"""Sizes by the name that `lipsound2 vocoder train --preset` takes."""
+"""Model sizes by the names of `lipsound2 vocoder train --preset`."""
 
 
 class _WholeInputs(MixedPrecision):
-    """Half precision within the networks alone: a wave has no bits to lose."""
+    """Half precision within the networks only: waves need single precision."""
 
     def convert_input(self, data: Any) -> Any:
         return data
@@ -40,13 +40,13 @@ class VocoderRecipe:
     """All settings of a run apart from its data and devices.
 
     Attributes:
-        model: Size of the model; None is `small`, or what the run starts from, which cannot be changed.
-        train: The loop; an epoch sees `segments` of each clip.
+        model: Size of the model; None is `small`, or the model that the run starts from, which cannot be changed.
+        train: The loop; an epoch has `segments` of each clip.
         loss: The loss and the share of generated mels.
-        segments: Of each clip an epoch, at random places.
-        graphs: Record a step as CUDA graphs where there is a GPU.
-        speakers: Whose clips are used; empty takes all.
-        clips: Training clips used, spread evenly; 0 takes all.
+        segments: Number of random segments of each clip per epoch.
+        graphs: Capture a step as CUDA graphs on a GPU.
+        speakers: Speakers whose clips are used; empty takes all.
+        clips: Number of training clips, spread evenly; 0 takes all.
     """
 
     model: WaveGlowConfig | None = field(default=None, metadata={BASE: waveglow_small})
@@ -64,7 +64,7 @@ class VocoderRecipe:
         in_range(self, 0, inf, "clips")
 
     def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
-        """Open the data, the mels of a model if there are some, and the WaveGlow that the run starts from."""
+        """Open the data, generated mels if there are some, and the WaveGlow that the run starts from."""
         if sources.more:
             raise ConfigError("a vocoder learns from one prepared folder")
         model = None if start is None else load_waveglow(find_waveglow(start))
@@ -111,7 +111,7 @@ class VocoderRecipe:
         model = start.train() if start else WaveGlow(self._config())
         for clips in (train, val):
             clips.hold(fabric.device)
-        # Shapes stay the same, so looking for the fastest algorithm of a GPU pays.
+        # Shapes are constant, so searching for the fastest GPU algorithm pays off.
         torch.backends.cudnn.benchmark = True
         return VocoderTask(model, train, val, self.loss, autocast=fabric.autocast, graphs=self.graphs)
 
@@ -141,7 +141,7 @@ def mels_for(
     device: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Generate the mels of all clips of a recipe with a model, for a WaveGlow to be fine-tuned on; see `generate_mels`.
+    """Generate the mels of a recipe's clips, for fine-tuning a WaveGlow; see `generate_mels`.
 
     Args:
         start: The WaveGlow, as in `find_waveglow`.
@@ -150,14 +150,14 @@ def mels_for(
         output: Folder for the mels.
         recipe: Settings of the fine-tuning.
         device: A torch device.
-        progress: Told how many of how many clips are done.
+        progress: Called with the number of clips done and the total.
     """
     audio = load_waveglow(find_waveglow(start)).config.audio
     generate_mels(prepared, pack, output, audio, recipe.speakers, recipe.clips, device, progress)
 
 
 def find_waveglow(name: Path | str) -> Path:
-    """Find the folder of a WaveGlow: itself, the best of a run, or that of a pack.
+    """Return the folder of a WaveGlow: itself, the best of a run, or that of a pack.
 
     Raises:
         CheckpointError: There is none.

@@ -22,24 +22,24 @@ from lipsound2.training.speech import SpeechBatch, SpeechDataset, Utterance, col
 from lipsound2.training.task import Task, Validation
 
 
-class Read(NamedTuple):
-    """What was said and read in a clip, and the loss a character."""
+class Decoded(NamedTuple):
+    """Reference and hypothesis of a clip, and the loss per character."""
 
-    said: str
-    read: str
+    reference: str
+    hypothesis: str
     loss: float
 
 
 class JasperTask(Task[SpeechBatch]):
-    """Read what is said by CTC.
+    """Recognise speech by CTC.
 
     Args:
         model: The network.
         train: Training clips.
-        val: Validation clips by name, not augmented; the first are what the best checkpoint is chosen by.
-        settings: How features are varied.
-        quiet_weight: Of the loss that keeps words out of silence.
-        batch_size: Of the validation.
+        val: Validation clips by name, not augmented; the first select the best checkpoint.
+        settings: Augmentation of features.
+        quiet_weight: Weight of the loss on words in silence.
+        batch_size: Batch size of the validation.
     """
 
     model: Jasper
@@ -61,7 +61,7 @@ class JasperTask(Task[SpeechBatch]):
         self.batch_size = batch_size
 
     def config(self) -> JasperConfig:
-        """Give the model's configuration."""
+        """Return the model's configuration."""
         return self.model.config
 
     def collate(self, examples: Sequence[Utterance]) -> SpeechBatch:
@@ -71,10 +71,10 @@ class JasperTask(Task[SpeechBatch]):
     def loss(
         self, model: nn.Module, batch: SpeechBatch, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the CTC loss of varied features, and what is said where it is quiet."""
+        """Compute the CTC loss of augmented features, and the loss on words in silence."""
         config = self.model.config
         values, lengths = self._log_power(batch, generator)
-        posteriors = model(*self._varied(values, lengths, generator))
+        posteriors = model(*self._augmented(values, lengths, generator))
         stride = config.samples_per_frame // config.features.hop_length
         quiet = quiet_frames(values, lengths)[:, ::stride]
         parts = {
@@ -84,13 +84,13 @@ class JasperTask(Task[SpeechBatch]):
         return parts["ctc"] + parts["quiet"], parts
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
-        """Read greedily; the score is the word error rate, and among equal ones the loss."""
+        """Decode greedily; the score is the WER, with ties broken by the loss."""
         scalars: dict[str, float] = {}
         scores = []
         for name, data in self.val.items():
-            rows = [row for start in range(0, len(data), self.batch_size) for row in self._read(model, data, start)]
+            rows = [row for start in range(0, len(data), self.batch_size) for row in self._decode(model, data, start)]
             loss = sum(row.loss for row in rows) / len(rows)
-            wer, cer = error_rates((row.said, row.read) for row in rows)
+            wer, cer = error_rates((row.reference, row.hypothesis) for row in rows)
             scalars |= {f"WER {name}": wer, f"CER {name}": cer, f"loss {name}": loss}
             scores.append(wer + 1e-5 * loss)
         if not show:
@@ -101,7 +101,7 @@ class JasperTask(Task[SpeechBatch]):
         return Validation(scores[0], scalars, {"features": plots.mels(mels)}, sounds, rate)
 
     def _spectrogram(self, model: nn.Module, wave: Wave) -> Float32[np.ndarray, "mels frames"]:
-        """Compute the features of one wave, as the network sees them."""
+        """Compute the network's input features of one wave."""
         device = next(model.parameters()).device
         batch = torch.from_numpy(wave)[None].to(device)
         lengths = torch.tensor([len(wave)], device=device)
@@ -112,11 +112,11 @@ class JasperTask(Task[SpeechBatch]):
         dither = torch.randn(batch.wave.shape, generator=generator).to(batch.wave)
         return log_power(batch.wave + config.dither * dither, batch.wave_lengths, config)
 
-    def _varied(self, values: Tensor, lengths: Tensor, generator: torch.Generator) -> Features:
+    def _augmented(self, values: Tensor, lengths: Tensor, generator: torch.Generator) -> Features:
         blurred = augment.blur(values, self.settings, generator)
         return augment.mask(normalize(blurred, lengths), self.settings, generator)
 
-    def _read(self, model: nn.Module, data: SpeechDataset, start: int) -> list[Read]:
+    def _decode(self, model: nn.Module, data: SpeechDataset, start: int) -> list[Decoded]:
         places = range(start, min(start + self.batch_size, len(data)))
         device = next(model.parameters()).device
         whole = collate([data[Place(0, place)] for place in places])
@@ -128,5 +128,5 @@ class JasperTask(Task[SpeechBatch]):
             loss = ctc_loss(one, batch.symbols[i : i + 1], batch.symbol_lengths[i : i + 1])
             values = one.values[0, : int(one.lengths[0])].float().cpu().numpy()
             symbols = ctc.collapse(ctc.best_path(values), data.alphabet.blank)
-            rows.append(Read(data.texts[place], data.alphabet.clean(data.alphabet.decode(symbols)), loss.item()))
+            rows.append(Decoded(data.texts[place], data.alphabet.clean(data.alphabet.decode(symbols)), loss.item()))
         return rows

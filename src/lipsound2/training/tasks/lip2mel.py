@@ -1,4 +1,4 @@
-"""Video and sound -> a trained LipSound2 model: the task of pre-training and fine-tuning."""
+"""Video and audio -> a trained LipSound2 model: the task of pre-training and fine-tuning."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -24,15 +24,15 @@ from lipsound2.training.task import Task, Validation, gathered, shared
 
 
 class MelTask(Task[Batch]):
-    """Predict the log-mel of a clip's own sound from its silent video.
+    """Predict the log-mel of a clip's own audio from its silent video.
 
     Args:
-        model: The model; statistics must be set.
+        model: The model, with mel statistics set.
         train: Training clips.
         val: Validation clips, not augmented.
         settings: Loss and scheduled sampling.
-        batch_size: Of the validation.
-        best: What the best checkpoint is chosen by: `error`, the squared error, or `estoi`.
+        batch_size: Batch size of the validation.
+        best: Metric that selects the best checkpoint: `error`, the squared error, or `estoi`.
     """
 
     model: LipSound2
@@ -64,7 +64,7 @@ class MelTask(Task[Batch]):
         return self.train.batch(examples)
 
     def ready(self, batch: Stack, device: torch.device) -> Batch:
-        """Vary the clips and compute their mels on the device that trains."""
+        """Augment the clips and compute their mels on the training device."""
         return self.train.vary(batch, device)
 
     def lengths(self) -> list[int]:
@@ -78,7 +78,7 @@ class MelTask(Task[Batch]):
     def loss(
         self, model: nn.Module, batch: Batch, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute MSE before and after the postnet, plus the terms that the settings ask for."""
+        """Compute MSE before and after the postnet, plus the optional terms of the settings."""
         share = self._sampling_share(epoch)
         rate = self.model.decoder.frames_per_step
         steps = -(-batch.mel.shape[-1] // rate)
@@ -101,7 +101,7 @@ class MelTask(Task[Batch]):
         return torch.stack(list(parts.values())).sum(), parts
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
-        """Run free, as at inference, each process its share of the clips.
+        """Evaluate free-running, as at inference; each process takes its share of the clips.
 
         The score is the mean squared error after the postnet, or minus ESTOI.
         """
@@ -127,7 +127,7 @@ class MelTask(Task[Batch]):
         return Validation(score, scalars, figures, sounds, self.val.audio.sample_rate)
 
     def learn(self, average: nn.Module, done: float) -> bool:
-        """Measure how late the sound of each training clip is, when that is due."""
+        """Measure the lag of each training clip's audio, when due."""
         if done < self.lag_due:
             return False
         self.train.lags |= find_lags(average, self.train, self.settings.lag_frames, self.batch_size)
@@ -135,11 +135,11 @@ class MelTask(Task[Batch]):
         return True
 
     def state(self) -> dict[str, Any]:
-        """Return the lags, and when they are measured next."""
+        """Return the lags and the time of their next measurement."""
         return {"lags": self.train.lags, "lag_due": self.lag_due} if self.train.lags else {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
         self.train.lags = dict(state.get("lags", {}))
         self.lag_due = state.get("lag_due", self.lag_due)
 
@@ -196,7 +196,7 @@ def guided_attention(
     times: Int[Tensor, " batch"],
     width: float,
 ) -> Float[Tensor, ""]:
-    """Give the mean attention that lies off the diagonal (Tachibana et al. 2018, equation 5)."""
+    """Return the guided-attention loss: mean attention off the diagonal (Tachibana et al. 2018, equation 5)."""
     step_count, time_count = alignment.shape[1:]
     step = torch.arange(step_count, device=alignment.device)[None] / steps[:, None]
     time = torch.arange(time_count, device=alignment.device)[None] / times[:, None]
@@ -206,7 +206,7 @@ def guided_attention(
 
 
 def off_diagonal(alignment: Float[Tensor, "steps time"]) -> float:
-    """Give the mean distance in video frames between where attention looks and where the sound is made."""
+    """Return the mean distance in video frames between the attention's mean and the diagonal."""
     steps, times = alignment.shape
     looked = alignment.float().argmax(dim=1).cpu().numpy()
     return float(np.abs(looked - np.arange(steps) * times / steps).mean())

@@ -1,4 +1,4 @@
-"""Sound and its mel -> a trained WaveGlow: the task of `lipsound2 vocoder train` and `finetune`."""
+"""Audio and its mel -> a trained WaveGlow: the task of `lipsound2 vocoder train` and `finetune`."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,29 +21,29 @@ from lipsound2.training.segments import STEP, Segment, SegmentDataset
 from lipsound2.training.task import Task, Validation
 from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
-from lipsound2.vocoder.waveglow import Inversions, WaveGlow, surprise
+from lipsound2.vocoder.waveglow import Inversions, WaveGlow, negative_log_likelihood
 
 VALIDATED = 64
-"""Clips, spread evenly, of each of which a validation measures the loss of a segment."""
+"""Number of clips, spread evenly, whose loss on a segment is validated."""
 
 PARTS = ("likelihood", "spectral")
-"""Of the loss."""
+"""Parts of the loss."""
 
 _PIECE = 16
 
 
 class VocoderTask(Task[Segment]):
-    """Learn to turn sound into noise and, if asked for, noise into sound.
+    """Train a WaveGlow by likelihood and, optionally, by spectral distance of generated audio.
 
     Args:
         model: The model.
         train: Training clips.
         val: Validation clips.
-        settings: What is taught.
-        heard: Validation clips, spread evenly, that are made sound of at each validation.
+        settings: Settings of the loss.
+        synthesised: Number of validation clips, spread evenly, that are synthesised at each validation.
         autocast: Context in which the networks compute.
-        graphs: Whether steps are recorded as CUDA graphs where there is a GPU, and one process.
-        record: How else they are recorded, as `runtime.graphs` says.
+        graphs: Whether steps are captured as CUDA graphs with a GPU and one process.
+        record: Another way of capturing them, as in `runtime.graphs`.
     """
 
     model: WaveGlow
@@ -55,7 +55,7 @@ class VocoderTask(Task[Segment]):
         train: SegmentDataset,
         val: SegmentDataset,
         settings: VocoderLossConfig,
-        heard: int = 4,
+        synthesised: int = 4,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         graphs: bool = True,
         record: Record | None = None,
@@ -66,7 +66,7 @@ class VocoderTask(Task[Segment]):
         self.settings = settings
         clips = list(range(len(val.entries)))
         self.validated = spread(clips, VALIDATED)
-        self.heard = spread(clips, heard)
+        self.synthesised = spread(clips, synthesised)
         self.autocast = autocast
         self.graphs = graphs
         self.recorded = self._recorded(record) if record else None
@@ -84,13 +84,13 @@ class VocoderTask(Task[Segment]):
         return self.train.draw(batch)
 
     def seconds(self, batch: Segment) -> float:
-        """Return how many seconds of sound a batch holds."""
+        """Return the seconds of audio in a batch."""
         return batch.wave.numel() / self.train.audio.sample_rate
 
     def loss(
         self, model: nn.Module, batch: Segment, epoch: float, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute the negative log-likelihood and, if asked for, the spectral distance of what is made."""
+        """Compute the negative log-likelihood and, optionally, the spectral distance of generated audio."""
         inputs = self._inputs(self.model, batch, generator)
         if self.recorded is None and self.graphs and batch.wave.is_cuda and not _shared(model):
             self.recorded = self._recorded(cuda_graphs())
@@ -98,19 +98,22 @@ class VocoderTask(Task[Segment]):
         return torch.stack(values).sum(), dict(zip(PARTS, values, strict=False))
 
     def validate(self, model: nn.Module, show: bool) -> Validation:
-        """Measure the loss on a segment of some clips, and the sound of fewer whole clips; the score is the loss."""
+        """Measure the loss on segments, and metrics of fewer whole clips; the score is the loss."""
         assert isinstance(model, WaveGlow)
         device = model.upsample.weight.device
         scalars, vocoder = self._losses(model), WaveGlowVocoder(model)
-        made = {clip: vocoder(self._mel(clip).to(device)).cpu() for clip in self.heard}
-        rows = [self._scores(clip, wave) for clip, wave in made.items()]
+        generated = {clip: vocoder(self._mel(clip).to(device)).cpu() for clip in self.synthesised}
+        rows = [self._scores(clip, wave) for clip, wave in generated.items()]
         scalars |= {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        first = self.heard[0]
-        mels = {"true": self.val.heard(first).mel, "made": log_mel(made[first][None], self.val.audio)[0]}
+        first = self.synthesised[0]
+        mels = {
+            "reference": self.val.recording(first).mel,
+            "generated": log_mel(generated[first][None], self.val.audio)[0],
+        }
         if not show:
             return Validation(scalars["loss"], scalars)
         figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()})}
-        sounds = {f"speech {clip}": wave.clamp(-1, 1).numpy() for clip, wave in made.items()}
+        sounds = {f"speech {clip}": wave.clamp(-1, 1).numpy() for clip, wave in generated.items()}
         return Validation(scalars["loss"], scalars, figures, sounds, self.val.audio.sample_rate)
 
     def _recorded(self, record: Record) -> Recorded:
@@ -126,7 +129,7 @@ class VocoderTask(Task[Segment]):
         return sums | {"loss": sum(sums.values())}
 
     def _inputs(self, model: WaveGlow, segment: Segment, generator: torch.Generator) -> list[Tensor]:
-        """List what a step depends on, on the device."""
+        """List the inputs of a step, on the device."""
         inputs = [*segment, *model.inversions()]
         return [*inputs, self._noise(segment, generator)] if self.settings.spectral_weight else inputs
 
@@ -135,35 +138,35 @@ class VocoderTask(Task[Segment]):
         wave, mel, past, inverses, log_dets, *noise = inputs
         with self.autocast():
             flowed = model(wave, mel, past, noise[0] if noise else None, Inversions(inverses, log_dets))
-        # Nats that say which of the 65,536 values a sample has, so never less than none.
-        likelihood = surprise(flowed, self.settings.sigma) - log(STEP)
-        if flowed.made is None:
+        # Nats per 16-bit sample, which has 65,536 values, so never negative.
+        likelihood = negative_log_likelihood(flowed, self.settings.sigma) - log(STEP)
+        if flowed.generated is None:
             return (likelihood,)
-        distance = spectral_distance(flowed.made.float(), flowed.seen.float())
+        distance = spectral_distance(flowed.generated.float(), flowed.seen.float())
         return likelihood, self.settings.spectral_weight * distance
 
     def _noise(self, segment: Segment, generator: torch.Generator) -> Tensor:
         config, device = self.model.config, segment.mel.device
         shape = (len(segment.mel), config.group, segment.mel.shape[2] * config.steps_per_frame)
         if device.type != "cpu":
-            # Drawn where it is needed; of the same source.
+            # Drawn on the device, seeded by the given generator.
             seed = int(torch.randint(2**62, (1,), generator=generator))
             generator = torch.Generator(device).manual_seed(seed)
         return config.sigma * torch.randn(shape, generator=generator, device=device)
 
     def _mel(self, clip: int) -> Tensor:
-        return self.val.generated_mel(clip) if self.val.generated else self.val.heard(clip).mel
+        return self.val.generated_mel(clip) if self.val.generated else self.val.recording(clip).mel
 
-    def _scores(self, clip: int, made: Tensor) -> dict[str, float]:
-        true, rate = self.val.heard(clip).wave, self.val.audio.sample_rate
-        error = (log_mel(made[None], self.val.audio)[0] - self.val.heard(clip).mel).abs().mean()
+    def _scores(self, clip: int, generated: Tensor) -> dict[str, float]:
+        reference, rate = self.val.recording(clip).wave, self.val.audio.sample_rate
+        error = (log_mel(generated[None], self.val.audio)[0] - self.val.recording(clip).mel).abs().mean()
         return {
             "mel error": error.item(),
-            "STOI": float(stoi(true.numpy(), made.numpy(), rate)),
-            "ESTOI": float(stoi(true.numpy(), made.numpy(), rate, extended=True)),
+            "STOI": float(stoi(reference.numpy(), generated.numpy(), rate)),
+            "ESTOI": float(stoi(reference.numpy(), generated.numpy(), rate, extended=True)),
         }
 
 
 def _shared(model: nn.Module) -> bool:
-    """Tell whether several processes train a model, which then has to be called as a whole."""
+    """Return whether a model is wrapped for several processes and must be called as a whole."""
     return any(isinstance(part, nn.parallel.DistributedDataParallel) for part in model.modules())
