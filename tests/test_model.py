@@ -244,7 +244,7 @@ def test_config_refuses_what_cannot_be():
         VideoConfig(channels=2)
     with pytest.raises(ConfigError, match="overlap"):
         replace(tiny(), overlap=30)
-    with pytest.raises(ValueError, match="nothing of the picture"):
+    with pytest.raises(ValueError, match="reduce the image to nothing"):
         LipSound2(replace(tiny(), video=VideoConfig(size=4, channels=1)))
 
 

@@ -123,8 +123,8 @@ def _as_loud(
     wave: Float[Tensor, "batch samples"], mel: Float[Tensor, "batch mels frames"], config: AudioConfig
 ) -> Float[Tensor, "batch samples"]:
     """Scale a waveform to the level of a mel: magnitudes depend on the window length."""
-    wanted, made = mel.exp().sum(dim=(1, 2)), log_mel(wave, config).exp().sum(dim=(1, 2))
-    return wave * (wanted / made)[:, None]
+    wanted, actual = mel.exp().sum(dim=(1, 2)), log_mel(wave, config).exp().sum(dim=(1, 2))
+    return wave * (wanted / actual)[:, None]
 
 
 @lru_cache(maxsize=8)

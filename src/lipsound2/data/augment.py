@@ -173,16 +173,16 @@ def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.d
     """Augment a batch of clips and compute their mels, on `device`."""
     frames = torch.tensor([change.frames for change in stacked.changes])
     mel_frames = torch.tensor([audio.mel_frames(change.frames, video.fps) for change in stacked.changes])
-    pixels = _pictures(stacked, video, device)
+    pixels = _windows(stacked, video, device)
     pixels = _stretched(pixels, stacked.frames, frames, stacked.time)
-    seen = pixels.round().clamp(0, 255).to(torch.uint8).transpose(1, 2).contiguous()
+    augmented = pixels.round().clamp(0, 255).to(torch.uint8).transpose(1, 2).contiguous()
     mel = log_mel(stacked.waves.to(device, non_blocking=True), audio)
     most = audio.mel_frames(stacked.time, video.fps)
     mel = _stretched(mel.mT, stacked.samples // audio.hop_length, mel_frames, most).mT.contiguous()
-    return Batch(stacked.keys, seen, frames, mel, mel_frames)
+    return Batch(stacked.keys, augmented, frames, mel, mel_frames)
 
 
-def _pictures(stacked: Stack, video: VideoConfig, device: torch.device) -> Float[Tensor, "batch frames channels s s"]:
+def _windows(stacked: Stack, video: VideoConfig, device: torch.device) -> Float[Tensor, "batch frames channels s s"]:
     """Sample the window of each frame, and augment contrast and brightness."""
     batch, time, channels = stacked.crops.shape[:3]
     jitters = [change.jitter for change in stacked.changes]

@@ -108,8 +108,8 @@ def _complete(
 
 def _accounted(clips: list[Clip], entries: list[Entry], failures: dict[str, dict[str, object]]) -> bool:
     """Return whether each clip of a shard is in it or failed."""
-    made = [str(entry.meta.get("id")) for entry in entries]
-    return Counter(made + [clip.id for clip in clips if clip.id in failures]) == Counter(clip.id for clip in clips)
+    ids = [str(entry.meta.get("id")) for entry in entries]
+    return Counter(ids + [clip.id for clip in clips if clip.id in failures]) == Counter(clip.id for clip in clips)
 
 
 def _restage(output: Path, name: str, clips: list[Clip], failures: dict[str, dict[str, object]]) -> bool:

@@ -21,9 +21,7 @@ from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.names import sample_key
 
 INDEX_NAME = "index.jsonl"
-REPAIR = (
-    "run the same prepare again, which replaces damaged shards; joined or generated folders are made again as a whole"
-)
+REPAIR = "run the same prepare again, which replaces damaged shards; joined or generated folders are written again"
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def _entry(row: dict[str, Any]) -> Entry:
     if not all(type(meta.get(name)) is int and meta[name] > 0 for name in ("fps", "sample_rate")):
         raise ValueError(f"{key} has no fps or no sample_rate")
     if not all(type(number) is int and number >= 0 for pair in members.values() for number in pair):
-        raise ValueError(f"the files of {key} lie nowhere")
+        raise ValueError(f"the files of {key} have no valid places")
     return Entry(key, shard, members, meta)
 
 

@@ -135,13 +135,13 @@ class AttentionDecoder(nn.Module):
         """
         sought = self.attention.prepare(values, mask)
         free = fed.dim() == 2
-        forced = self.prenet(fed) if own is None and not free else None
+        bottlenecks = self.prenet(fed) if own is None and not free else None
         state = self.initial_state(sought)
         previous = values.new_zeros(len(values), self.mels)
         mels, alignment = [], []
         for step in range(fed.shape[0] if free else fed.shape[1]):
-            if forced is not None:
-                bottleneck = forced[:, step]
+            if bottlenecks is not None:
+                bottleneck = bottlenecks[:, step]
             else:
                 if own is not None and step:
                     previous = torch.where(own[:, step - 1, None], previous, fed[:, step])

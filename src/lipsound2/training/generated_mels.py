@@ -156,13 +156,14 @@ def teacher_forced_mel(model: LipSound2, prepared: Path, entry: Entry) -> Float[
     device = next(model.parameters()).device
     video = view(read_crops(prepared, entry, config.video.channels), config.video)
     wave = torch.from_numpy(read_wave(prepared, entry))
-    true = log_mel(wave[None], config.audio)
+    reference = log_mel(wave[None], config.audio)
     pieces = []
     for start in striding(video.shape[1], config.window):
         piece = video[:, start : start + config.window]
         first = config.audio.mel_frames(start, config.video.fps)
         frames = config.audio.mel_frames(start + piece.shape[1], config.video.fps) - first
-        target = torch.nn.functional.pad(true[..., first : first + frames], (0, max(0, first + frames - true.shape[2])))
+        missing = max(0, first + frames - reference.shape[2])
+        target = torch.nn.functional.pad(reference[..., first : first + frames], (0, missing))
         lengths = torch.tensor([piece.shape[1]], device=device)
         pieces.append(model(piece[None].to(device), lengths, target.to(device)).after[0].float().cpu())
     return torch.cat(pieces, dim=1)

@@ -41,7 +41,7 @@ def choose_vocoder(name: str, audio: AudioConfig, packed: Path | None, device: t
 def _packed_waveglow(audio: AudioConfig, packed: Path | None, device: torch.device | str) -> Vocoder:
     if packed is None:
         raise CheckpointError(
-            "the pack holds no WaveGlow", "give the folder of one, as `lipsound2 vocoder train` makes it"
+            "the pack holds no WaveGlow", "give the folder of one, as `lipsound2 vocoder train` writes it"
         )
     return WaveGlowVocoder(load_waveglow(packed, device))
 

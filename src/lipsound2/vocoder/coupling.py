@@ -156,16 +156,16 @@ class Coupling(nn.Module):
         self, x: Float[Tensor, "batch half steps"], conditions: Float[Tensor, "batch gates 1 steps"], weights: Folded
     ) -> Affine:
         """Compute the affine transform of the other half."""
-        seen = _convolve(_laid_out(x, weights.start[0].dtype), *weights.start)
-        said = weights.end[:, None]
+        hidden = _convolve(_laid_out(x, weights.start[0].dtype), *weights.start)
+        output = weights.end[:, None]
         for i, condition in enumerate(conditions.chunk(len(weights.dilated), dim=1)):
-            gates = _convolve(seen, weights.dilated[i], None, 2**i)
-            made = _convolve(_gated(gates, condition), *weights.pointwise[i])
+            gates = _convolve(hidden, weights.dilated[i], None, 2**i)
+            result = _convolve(_gated(gates, condition), *weights.pointwise[i])
             # All but the last layer have a residual to the next one.
-            more, own = made.split([made.shape[1] - len(weights.end), len(weights.end)], dim=1)
-            said = said + own.squeeze(2).to(said.dtype)
-            seen = seen + more if more.shape[1] else seen
-        shift, log_scale = said.chunk(2, dim=1)
+            residual, skip = result.split([result.shape[1] - len(weights.end), len(weights.end)], dim=1)
+            output = output + skip.squeeze(2).to(output.dtype)
+            hidden = hidden + residual if residual.shape[1] else hidden
+        shift, log_scale = output.chunk(2, dim=1)
         return Affine(shift, log_scale)
 
     def _fold(self, dtype: torch.dtype) -> Folded:
@@ -177,8 +177,8 @@ class Coupling(nn.Module):
             end = self.end.weight.squeeze(2)
             nexts, skips = _next_and_skip(pointwise, channels)
             next_biases, skip_biases = _next_and_skip(biases, channels)
-            said = end @ skips
-            both = torch.cat([nexts, said[:-1]], dim=1)[..., None].to(dtype)
+            outputs = end @ skips
+            both = torch.cat([nexts, outputs[:-1]], dim=1)[..., None].to(dtype)
             silent = torch.cat([next_biases, next_biases.new_zeros(last, len(end))], dim=1).to(dtype)
             none = silent.new_zeros(len(end))
             gates = self.condition.bias + torch.cat([layer.bias for layer in self.dilated])  # type: ignore[misc,operator]
@@ -186,7 +186,7 @@ class Coupling(nn.Module):
                 (_folded_together([self.start]).to(dtype), self.start.bias.to(dtype)),  # type: ignore[union-attr]
                 (_folded_together([self.condition]).to(dtype), gates.to(dtype)),
                 [weight.to(dtype) for weight in dilated],
-                [*zip(both, silent, strict=True), (said[-1][..., None].to(dtype), none)],
+                [*zip(both, silent, strict=True), (outputs[-1][..., None].to(dtype), none)],
                 self.end.bias + end @ skip_biases.sum(dim=0),  # type: ignore[operator]
             )
 

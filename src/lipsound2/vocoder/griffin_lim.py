@@ -33,6 +33,6 @@ class GriffinLim:
         for start in striding(mel.shape[1], self.chunk, self.overlap):
             piece = mel[None, :, start : start + self.chunk]
             known = wave[None, start * hop : (start + self.overlap) * hop] if start else None
-            made = griffin_lim(piece, self.audio, self.iterations, known=known)[0]
-            wave[start * hop : start * hop + len(made)] = made
+            chunk = griffin_lim(piece, self.audio, self.iterations, known=known)[0]
+            wave[start * hop : start * hop + len(chunk)] = chunk
         return wave

@@ -120,8 +120,8 @@ class HifiGan:
             with torch.no_grad(), halved(self.device, self.half):
                 wave = self.generator(window.columns[None])[0]
             pieces.append(wave[window.core.start * hop : window.core.stop * hop])
-        made = resample(torch.cat(pieces).float().cpu().numpy(), audio_22k().sample_rate, self.audio.sample_rate)
-        wave = torch.from_numpy(made).to(mel)
+        resampled = resample(torch.cat(pieces).float().cpu().numpy(), audio_22k().sample_rate, self.audio.sample_rate)
+        wave = torch.from_numpy(resampled).to(mel)
         return wave[: mel.shape[1] * self.audio.hop_length]
 
     def _own(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, "mels own_frames"]:

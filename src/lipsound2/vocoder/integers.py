@@ -113,7 +113,7 @@ def _apply(layer: Layer, inputs: Tensor, outputs: Tensor, mel: Rows, dilation: i
         gates = _times(rows._replace(numbers=taps), layer.dilated)
         gates += _times(mel._replace(numbers=mel.numbers[start:stop]), layer.condition)
         gated = gates[:, :channels].tanh_() * gates[:, channels:].sigmoid_()
-        # A gated signal lies between -1 and 1.
+        # A gated signal is between -1 and 1.
         result = _times(_rounded(gated, 1 / _HALF, _HALF + 1), layer.pointwise)
         residual = result.shape[1] - outputs.shape[1]
         outputs[start:stop] += result[:, residual:]

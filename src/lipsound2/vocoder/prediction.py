@@ -70,9 +70,9 @@ def colour(
 ) -> Float[Tensor, "batch samples"]:
     """Invert `whiten`, sample by sample, in double precision on the CPU."""
     before = residual.new_zeros(len(residual), by.weights.shape[2]) if past is None else past
-    weights, gain, heard = (part.detach().cpu().double().numpy() for part in (*by, before))
+    weights, gain, history = (part.detach().cpu().double().numpy() for part in (*by, before))
     source = residual.detach().cpu().double().numpy().reshape(*gain.shape, -1) * gain[..., None]
-    waves = np.stack([_recursion(*parts) for parts in zip(source, weights, heard, strict=True)])
+    waves = np.stack([_recursion(*parts) for parts in zip(source, weights, history, strict=True)])
     return torch.from_numpy(waves).to(residual)
 
 

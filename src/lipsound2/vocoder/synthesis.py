@@ -70,14 +70,14 @@ class WaveGlowVocoder:
             pieces: Log-mel in pieces of any length.
         """
         config, hop, mels = self.model.config, self.audio.hop_length, self.audio.n_mels
-        pieces_made = self._generated(pieces)
+        generated = self._generated(pieces)
         if not self.strength and not config.consistency:
-            yield from (made[mels:].T.flatten() for made in pieces_made)
+            yield from (columns[mels:].T.flatten() for columns in generated)
             return
         with torch.no_grad(), self._precision():
             hum = bias(self.model) if self.strength else None
         spectrum = -(-2 * self.audio.n_fft // hop)
-        for window in windows(pieces_made, self.chunk, spectrum + context(self.audio, config.consistency)):
+        for window in windows(generated, self.chunk, spectrum + context(self.audio, config.consistency)):
             mel, wave = window.columns[:mels], window.columns[mels:].T.flatten()[None]
             if hum is not None:
                 wave = denoise(wave, hum, self.strength, self.audio)

@@ -214,8 +214,8 @@ class WaveGlow(nn.Module):
         return x.transpose(1, 2).flatten(1)
 
     def _condition(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch condition steps"]:
-        seen = self.upsample((mel - self.config.mel_mean) / self.config.mel_std)
-        return seen[..., self.config.lead : self.config.lead + mel.shape[2] * self.config.steps_per_frame]
+        upsampled = self.upsample((mel - self.config.mel_mean) / self.config.mel_std)
+        return upsampled[..., self.config.lead : self.config.lead + mel.shape[2] * self.config.steps_per_frame]
 
 
 def negative_log_likelihood(flowed: Flowed, sigma: float = 1.0) -> Float[Tensor, ""]:

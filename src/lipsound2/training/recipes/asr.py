@@ -69,8 +69,8 @@ class AsrRecipe:
         folders = {**generated, "real": sources.prepared}
         train = recipe._dataset([*folders.values(), *sources.more], "train")
         val = {name: recipe._dataset([folder], "val") for name, folder in folders.items()}
-        heard = [entry for data in val.values() for _, entry in data.places]
-        begun = begun_with([entry for _, entry in train.places], heard, model, fabric)
+        validated = [entry for data in val.values() for _, entry in data.places]
+        begun = begun_with([entry for _, entry in train.places], validated, model, fabric)
         return Assembled(recipe, begun, lambda run: recipe._task(model, train, val, run, fabric.is_global_zero))
 
     def _config(self) -> JasperConfig:

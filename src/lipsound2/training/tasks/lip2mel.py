@@ -108,13 +108,13 @@ class MelTask(Task[Batch]):
         rows: dict[int, dict[str, float]] = {}
         figures, sounds = {}, {}
         device = next(model.parameters()).device
-        heard = show or self.best == "estoi"
+        synthesised = show or self.best == "estoi"
         for number in shared(-(-len(self.val) // self.batch_size)):
             places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.val)))
             batch = self.val.load([Place(0, place) for place in places], device)
             predicted: Prediction = model(batch.video, batch.video_lengths)
             found = self._rows(predicted, batch)
-            if heard:
+            if synthesised:
                 waves = griffin_lim(predicted.after.float(), self.val.audio).cpu().numpy()
                 for row, wave, place in zip(found, waves, places, strict=True):
                     row |= self._intelligibility(wave, place)
@@ -206,10 +206,10 @@ def guided_attention(
 
 
 def off_diagonal(alignment: Float[Tensor, "steps time"]) -> float:
-    """Return the mean distance in video frames between the attention's mean and the diagonal."""
+    """Return the mean distance in video frames between the attention's maximum and the diagonal."""
     steps, times = alignment.shape
-    looked = alignment.float().argmax(dim=1).cpu().numpy()
-    return float(np.abs(looked - np.arange(steps) * times / steps).mean())
+    peaks = alignment.float().argmax(dim=1).cpu().numpy()
+    return float(np.abs(peaks - np.arange(steps) * times / steps).mean())
 
 
 def mel_statistics(data: ClipDataset, most: int = 500) -> tuple[Float[Tensor, " mels"], Float[Tensor, " mels"]]:
