@@ -356,8 +356,8 @@ def _head(found: Pack, threads: int, clip: float) -> str:
         "Made by `python benchmarks/stages.py > docs/performance.md`; run it again for your own machine.\n\n"
         f"Machine: {model}, {os.cpu_count()} cores, {threads} threads, no GPU; Python {platform.python_version()}, "
         f"torch {torch.__version__}. Pack: {found.info.name} {found.info.version}, vocoder {found.info.vocoder}.\n\n"
-        f"Each stage by itself on a clip of {clip:g} s; times real time is seconds of speech per second of computation. "
-        "Memory is what the stage adds to an empty process, weights included."
+        f"Each stage by itself on a clip of {clip:g} s; times real time is seconds of speech per second of "
+        "computation. Memory is what the stage adds to an empty process, weights included."
     )
 
 
