@@ -1,18 +1,23 @@
 """Measure speed and memory of every stage on this machine, and print docs/performance.md.
 
     python benchmarks/stages.py > docs/performance.md
+    python benchmarks/stages.py --stage encoder --profile
 
 Each stage runs in a process of its own, on a clip of three seconds, once to warm up and then a few times, of
 which the median counts; a stage that takes long is run fewer times. Memory is by how much the process grew at
-its peak. `--quick` only sees that everything runs.
+its peak. `--stage` chooses stages by a part of their name, and `--profile` prints where their time goes. `--quick` only
+sees that everything runs.
 """
 
 import argparse
+import cProfile
+import io
 import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
 import platform
+import pstats
 import resource
 import statistics
 import tempfile
@@ -73,11 +78,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Measured:
-    """Median seconds a run, and bytes by which the process grew; or why there is nothing."""
+    """Median seconds a run, bytes by which the process grew and, if asked for, a profile; or why there is nothing."""
 
     seconds: float = 0.0
     memory: int = 0
     problem: str = ""
+    profile: str = ""
 
 
 def main() -> None:
@@ -86,6 +92,8 @@ def main() -> None:
     parser.add_argument("--pack", default="grid-s1", help="name of a pack, or the folder of a pack or a run")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each process")
     parser.add_argument("--quick", action="store_true", help="only see that everything runs; the figures mean nothing")
+    parser.add_argument("--stage", default="", help="only stages whose name contains this")
+    parser.add_argument("--profile", action="store_true", help="also print the operators that take longest")
     options = parser.parse_args()
     clip = 0.4 if options.quick else CLIP_SECONDS
     found = find_pack(options.pack)
@@ -102,8 +110,10 @@ def main() -> None:
         ):
             print(f"\n## {title}\n\n{COLUMNS}", flush=True)
             for stage in stages:
-                measured = measure(stage, options.threads, 1 if options.quick else 5)
-                print(_line(stage, measured), flush=True)
+                if options.stage in stage.name:
+                    measured = measure(stage, options.threads, 1 if options.quick else 5, profiled=options.profile)
+                    print(_line(stage, measured), flush=True)
+                    print(measured.profile, end="", flush=True)
 
 
 def pack_stages(found: Pack, video: Path, clip: float) -> list[Stage]:
@@ -241,12 +251,12 @@ def _training(config: ModelConfig, batch: int, clip: float) -> Stage:
     return Stage(f"training step, {batch} clip{'s' * (batch > 1)}", make, clip * batch, 1, "steps")
 
 
-def measure(stage: Stage, threads: int, most: int, budget: float = 6.0) -> Measured:
+def measure(stage: Stage, threads: int, most: int, budget: float = 6.0, profiled: bool = False) -> Measured:
     """Run a stage in a process of its own."""
     # A forked process starts with all that is imported, so that its growth is the stage's own.
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(stage, threads, most, budget, sender))
+    process = context.Process(target=_work, args=(stage, threads, most, budget, profiled, sender))
     process.start()
     sender.close()
     try:
@@ -257,7 +267,14 @@ def measure(stage: Stage, threads: int, most: int, budget: float = 6.0) -> Measu
     return found
 
 
-def _work(stage: Stage, threads: int, most: int, budget: float, sender: multiprocessing.connection.Connection) -> None:
+def _work(
+    stage: Stage,
+    threads: int,
+    most: int,
+    budget: float,
+    profiled: bool,
+    sender: multiprocessing.connection.Connection,
+) -> None:
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
@@ -272,7 +289,20 @@ def _work(stage: Stage, threads: int, most: int, budget: float, sender: multipro
         return
     # The first run warms up, unless it was the only one that there was time for.
     seconds = statistics.median(times[1:] or times)
-    sender.send(Measured(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    sender.send(Measured(seconds, memory, profile=_profile(run) if profiled else ""))
+
+
+def _profile(run: Run) -> str:
+    """Return the operators of torch and the functions of Python that take longest in one run."""
+    functions = cProfile.Profile()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as operators:
+        run()
+    functions.runcall(run)
+    lines = io.StringIO()
+    pstats.Stats(functions, stream=lines).sort_stats("tottime").print_stats(15)
+    table = operators.key_averages().table(sort_by="self_cpu_time_total", row_limit=15)
+    return f"\n{table}\n{lines.getvalue()}\n"
 
 
 def _timed(run: Run) -> float:

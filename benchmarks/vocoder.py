@@ -43,12 +43,12 @@ def vocoders(device: str) -> Iterator[tuple[str, Vocoder]]:
 
 
 def mel_of_noise(audio: AudioConfig, seconds: float) -> torch.Tensor:
-    """Give a log-mel of so many seconds."""
+    """Return a log-mel of so many seconds."""
     return log_mel(0.1 * torch.randn(1, round(seconds * audio.sample_rate)), audio)[0]
 
 
 def measure(vocoder: Vocoder, mel: torch.Tensor, repeats: int) -> float:
-    """Give the best real-time factor of some runs, after one that does not count."""
+    """Return the best real-time factor of some runs, after one that does not count."""
     seconds = mel.shape[1] * vocoder.audio.hop_length / vocoder.audio.sample_rate
     times = []
     for _ in range(repeats + 1):

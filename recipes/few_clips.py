@@ -19,7 +19,7 @@ LONGER = 4
 
 
 def recipe(clips: int, times: int) -> dict[str, object]:
-    """Give the recipe of a run on so many clips, so many times as long."""
+    """Return the recipe of a run on so many clips, so many times as long."""
     epochs = EPOCHS[clips] * times
     return {
         "train": {

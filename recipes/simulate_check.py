@@ -44,7 +44,7 @@ def grid_decoder() -> pocketsphinx.Decoder:
 
 
 def listen(decoder: pocketsphinx.Decoder, wave: np.ndarray) -> str:
-    """Give the words heard in a wave."""
+    """Return the words heard in a wave."""
     decoder.start_utt()
     decoder.process_raw((wave / np.abs(wave).max() * 26_000).astype(np.int16).tobytes(), full_utt=True)
     decoder.end_utt()

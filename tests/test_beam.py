@@ -15,7 +15,7 @@ SENTENCES = [line.split() for line in ("bin blue at", "bin red at", "lay blue by
 
 
 def exact(values: np.ndarray) -> list[int]:
-    """Give the most probable text of short posteriors by trying all paths."""
+    """Return the most probable text of short posteriors by trying all paths."""
     blank = values.shape[1] - 1
     totals: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(blank + 1), repeat=len(values)):

@@ -137,7 +137,7 @@ def test_the_same_command_goes_on_and_overwrites_nothing(lipsound2, pack, clips,
     told = json.loads(done.stdout)
     assert (told["status"], told["source"], told["faces"]) == ("done", str(video), 1)
     assert "device cpu" in done.stderr
-    assert "making sound" in done.stderr
+    assert "synthesising audio" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written(lipsound2, pack, clips, tmp_path):

@@ -239,9 +239,9 @@ def test_silent_broken_and_short_clips_are_all_counted(run, clips, tmp_path):
         for row in csv.DictReader((tmp_path / "report" / "missing.csv").read_text().splitlines())
         if (row["row"], row["metric"]) == ("pack", "stoi")
     }
-    assert reasons["silent"] == "the true sound is silent"
+    assert reasons["silent"] == "the reference audio is silent"
     assert reasons["short"] == "shorter than the 0.4 s that STOI looks at at once"
-    assert reasons["broken"].startswith("nothing was spoken: ")
+    assert reasons["broken"].startswith("no generated audio: ")
     text = (tmp_path / "report" / "summary.md").read_text()
     assert all(reason in text for reason in reasons.values())
     assert "1 of 4" in text

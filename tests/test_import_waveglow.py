@@ -86,7 +86,7 @@ class Published:
         return self.conv(f"WN.{flow}.end", total)
 
     def __call__(self, mel: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
-        """Give z and the sum of all logarithms of determinants."""
+        """Return z and the sum of all logarithms of determinants."""
         stride = self.audio.hop_length
         up = functional.conv_transpose1d(
             mel, self.weights["upsample.weight"], self.weights["upsample.bias"], stride=stride

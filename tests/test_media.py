@@ -167,13 +167,13 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "is empty": folder / "empty.mp4",
         "not a media file": folder / "text.mp4",
         "not a media file ": folder / "truncated.mp4",
-        "no picture, only sound": folder / "sound.wav",
+        "no video, only audio": folder / "sound.wav",
     }
     files["is empty"].touch()
     files["not a media file"].write_text("this is no video\n" * 100)
     # Within the pictures: the table of contents lies behind them.
     files["not a media file "].write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
-    soundfile.write(files["no picture, only sound"], np.zeros(16_000), 16_000)
+    soundfile.write(files["no video, only audio"], np.zeros(16_000), 16_000)
     return files
 
 

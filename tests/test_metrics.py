@@ -117,7 +117,7 @@ def test_whatever_cannot_be_measured_says_why(voice):
         assert all(scores.missing.values())
         assert "pesq_wb_16k" in scores.missing
     few = [METER["stoi"], METER["dnsmos_ovrl"]]
-    assert score(silent, voice, few).missing["stoi"] == "the true sound is silent"
+    assert score(silent, voice, few).missing["stoi"] == "the reference audio is silent"
     assert score(silent, voice, few).figures["dnsmos_ovrl"] > 1
     assert score(voice, "broken", few).figures == {}
     assert score(noise(0.3), noise(0.3), few).missing["stoi"] == "shorter than the 0.4 s that STOI looks at at once"

@@ -129,7 +129,7 @@ def test_the_sound_of_a_video_can_be_read(video, tmp_path, capsys):
     assert read(found) == (1, 0, 1)
     out, err = capsys.readouterr()
     assert out.splitlines() == [str(tmp_path / "out" / f"{video.stem}.txt")]
-    assert "has no sound" in err
+    assert "has no audio" in err
     assert np.array_equal(listener.waves[0], media.read_audio(video, 8_000))
     assert read(found) == (0, 1, 1)
     assert read(find_jobs([video], results), formats=("txt", "json")) == (1, 0, 0)

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from test_packs import pack, run
 from lipsound2.corpora.folder import find_videos
 
 __all__ = ["pack", "run"]
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = {"pretrain": ["--epochs", "1", "--batch-size", "2"], "finetune": ["--epochs", "1", "--batch-size", "2"]}
 
 
 def shell_lines(heading: str) -> list[str]:
-    """Give the indented command lines below a heading, without comments."""
+    """Return the indented command lines below a heading, without comments."""
     section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = re.findall(r"^    (lipsound2 .*)$", section, flags=re.MULTILINE)
     return [line.split(" #")[0].strip() for line in lines]
@@ -46,7 +48,8 @@ def call(line: str, folder: Path) -> None:
 def test_one_command(newcomer):
     for line in shell_lines("One command"):
         call(line, newcomer)
-    assert {path.name for path in (newcomer / "out").iterdir()} >= {"clip.wav", "clip.mp4", "clip.png", "other.wav"}
+    names = {"clip.wav", "clip.mp4", "clip.png", "other.wav", "clip.txt", "clip.srt"}
+    assert {path.name for path in (newcomer / "out").iterdir()} >= names
 
 
 def test_five_lines_of_python(newcomer):
@@ -55,8 +58,8 @@ def test_five_lines_of_python(newcomer):
     assert (newcomer / "out" / "clip.wav").is_file()
 
 
-def test_training_on_a_person(newcomer):
-    lines = shell_lines("Train it on a person")
+def test_train_your_own(newcomer):
+    lines = shell_lines("Train your own")
     assert len(lines) == 4
     shutil.rmtree(newcomer / "out", ignore_errors=True)
     for line in lines:
@@ -64,13 +67,54 @@ def test_training_on_a_person(newcomer):
 
 
 def test_what_the_readme_points_at_exists():
-    root = Path(__file__).parents[1]
     links = re.findall(r"\]\((?!http)([^)#]+)", README) + re.findall(r"src=\"([^\"]+)\"", README)
-    assert [link for link in links if not (root / link).exists()] == []
-    tree = README.split("## The files")[1].split("\n\n")[1]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    (tree,) = re.findall(r"^(    src/lipsound2/\n(?:    .*\n)+)", README, flags=re.MULTILINE)
     folder = Path()
     for line in tree.splitlines():
         name = line.split()[0]
         path = folder / name if line.startswith("      ") else Path(name)
         folder = path if line.strip() == name else folder
-        assert (root / path).exists(), path
+        assert (ROOT / path).exists(), path
+
+
+def test_the_sections_come_in_their_order():
+    found = re.findall(r"^## (.*)$", README, flags=re.MULTILINE)
+    wanted = ["Install", "One command", "Python", "Results", "Train your own", "How it works", "Limits"]
+    assert found[: len(wanted)] == wanted
+    assert "misuse" in found[len(wanted)]
+
+
+def test_the_tree_names_every_part_of_the_package():
+    package = ROOT / "src" / "lipsound2"
+    parts = {path.name + "/" * path.is_dir() for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    listed = set(re.findall(r"^      ([\w.]+/?) ", README, flags=re.MULTILINE))
+    assert parts - {"__init__.py", "__main__.py", "__pycache__/"} == listed
+
+
+def test_the_figure_names_files_that_exist():
+    figure = (ROOT / "docs" / "images" / "network.svg").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:model/)?\w+\.py|\w+/(?=<)", figure))
+    assert len(named) >= 10
+    assert [name for name in named if not (ROOT / "src" / "lipsound2" / name).exists()] == []
+
+
+def test_the_split_of_the_pack_has_the_clips_that_the_results_are_of():
+    lines = (ROOT / "recipes" / "grid-s1-splits.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "clip,split"
+    assert Counter(line.split(",")[1] for line in lines[1:]) == {"train": 850, "val": 40, "test": 50}
+
+
+@pytest.mark.parametrize("document", ["glossary", "architecture", "extending"])
+def test_the_files_and_functions_that_a_document_names_exist(document):
+    """`path/name.py` is a file of the package or of the repository, `path/name.py:function` is in it."""
+    text = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/.]+\.py)(?::([\w.]+))?`", text)
+    assert named
+    lost = []
+    for name, function in named:
+        found = [root / name for root in (ROOT / "src" / "lipsound2", ROOT) if (root / name).is_file()]
+        last = function.split(".")[-1]
+        if not found or (last and not re.search(rf"(def|class) {last}\b", found[0].read_text(encoding="utf-8"))):
+            lost.append(f"{name}:{function}")
+    assert lost == []

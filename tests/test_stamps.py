@@ -35,7 +35,7 @@ def test_pictures_without_stamps_are_all_shown_in_order(tmp_path, suffix):
     assert len(seen) == 50
     assert (np.diff(seen) > 0).all()
     assert stream.account.decoded == stream.account.used == 50
-    assert stream.account.notes() == ("time stamps were missing: pictures are taken at the stated 25 fps",)
+    assert stream.account.notes() == ("time stamps were missing: frames are taken at the stated 25 fps",)
     media.write_video(path, np.zeros(32_000, np.float32), 16_000, tmp_path / "out.mp4")
     assert len(brightness(tmp_path / "out.mp4")) == 50
 
@@ -225,7 +225,7 @@ def test_a_picture_that_stands_still_is_counted(tmp_path):
     stream = media.stream_frames(tmp_path / "a.mkv")
     assert len(list(stream)) == 75
     assert stream.account.still == pytest.approx(1.04, abs=0.01)
-    assert stream.account.notes() == ("pictures stand still for 1.0 s in all",)
+    assert stream.account.notes() == ("frames stand still for 1.0 s in all",)
     assert stream.account.lost_share == pytest.approx(1.04 / 3, abs=0.01)
 
 
@@ -245,7 +245,7 @@ def test_a_file_that_is_cut_off_says_where_it_ends(tmp_path):
     stream = media.stream_frames(tmp_path / "b.mkv")
     frames = len(list(stream))
     assert 10 < frames < 70
-    assert any(f"the picture ends at {frames / 25:.1f} s of 4.0 s" in note for note in stream.account.notes())
+    assert any(f"the video ends at {frames / 25:.1f} s of 4.0 s" in note for note in stream.account.notes())
 
 
 def test_sound_far_from_every_picture_means_nothing(tmp_path):
@@ -273,8 +273,8 @@ def test_a_video_of_few_pictures_a_second_is_said_to_be_one(tmp_path):
     stream = media.stream_frames(tmp_path / "a.mp4")
     list(stream)
     assert stream.account.notes() == (
-        "there are only 2 pictures a second, too few to read lips from",
-        "pictures stand still for 4.0 s in all",
+        "there are only 2 frames a second, too few to read lips from",
+        "frames stand still for 4.0 s in all",
     )
 
 

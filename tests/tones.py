@@ -35,7 +35,7 @@ def sentence(letters: str, rng: np.random.Generator) -> str:
 
 
 def times(text: str, start: float = 0.3) -> list[tuple[float, float]]:
-    """Give when each word is said."""
+    """Return when each word is said."""
     step = LETTER + GAP
     ends, found = 0, []
     for word in text.split():
@@ -61,7 +61,7 @@ def corpus(folder: Path, texts: dict[str, list[str]], letters: str) -> Path:
 
 
 def tiny(alphabet: str, filters: int = 24) -> JasperConfig:
-    """Give the smallest Jasper that has all its parts."""
+    """Return the smallest Jasper that has all its parts."""
     return JasperConfig(
         blocks=(
             BlockConfig(filters, 5, stride=2),

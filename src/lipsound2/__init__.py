@@ -1,4 +1,4 @@
-"""LipSound2: give a silent video of a talking face its voice back, and read what was said."""
+"""LipSound2: reconstruct speech from silent video of a talking face, and read what was said."""
 
 import os
 from typing import TYPE_CHECKING, Any

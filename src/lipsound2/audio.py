@@ -66,7 +66,7 @@ def griffin_lim(
     seed: int = 0,
     known: Float[Tensor, "batch known"] | None = None,
 ) -> Float[Tensor, "batch samples"]:
-    """Turn log-mel into sound by the fast Griffin-Lim algorithm (Perraudin et al. 2013).
+    """Turn log-mel into a waveform by the fast Griffin-Lim algorithm (Perraudin et al. 2013).
 
     Phases are estimated for windows shorter than those of the mel (`fine`). Harmonics are blurred in mels that a
     network makes, and only noise has such a spectrum; short windows leave it less room to flutter.
@@ -77,10 +77,10 @@ def griffin_lim(
         iterations: More is better and slower.
         momentum: Of the acceleration; 0 is the algorithm of 1984.
         seed: Of the phases to start from.
-        known: The first samples where they are settled already; the rest is made to continue them.
+        known: The first samples, if they are fixed already; the rest continues them.
 
     Returns:
-        Exactly frames * hop_length samples, in which the known ones fade into those estimated.
+        Exactly frames * hop_length samples, in which the known ones cross-fade into the estimated.
     """
     short = fine(config)
     magnitude = _between(mel_to_magnitude(mel, config)[:, :: config.n_fft // short.n_fft])
@@ -105,7 +105,7 @@ def griffin_lim(
 
 
 def fine(config: AudioConfig) -> AudioConfig:
-    """Give settings with half the hop, windows of five such hops (25 ms at 16 kHz), and every bin or every second."""
+    """Return settings with half the hop, windows of 25 ms (at 16 kHz), and every bin or every second one."""
     hop = config.hop_length // 2
     window = min(5 * hop, config.win_length)
     bins = 2 if config.n_fft % 4 == 0 and window <= config.n_fft // 2 else 1
@@ -122,7 +122,7 @@ def _between(magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "ba
 def _as_loud(
     wave: Float[Tensor, "batch samples"], mel: Float[Tensor, "batch mels frames"], config: AudioConfig
 ) -> Float[Tensor, "batch samples"]:
-    """Scale sound to the loudness of a mel: how high spectra are depends on how long the windows are."""
+    """Scale a waveform to the level of a mel: magnitudes depend on the window length."""
     wanted, made = mel.exp().sum(dim=(1, 2)), log_mel(wave, config).exp().sum(dim=(1, 2))
     return wave * (wanted / made)[:, None]
 
@@ -163,7 +163,7 @@ def _window(config: AudioConfig, like: Tensor) -> Float[Tensor, " window"]:
 
 
 def stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
-    """Give the complex spectrum of windows centred on every hop_length-th sample, with silence around the wave."""
+    """Compute the complex STFT of frames centred on every hop_length-th sample, with silence around the wave."""
     return torch.stft(
         wave,
         config.n_fft,
@@ -177,7 +177,7 @@ def stft(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Tensor:
 
 
 def istft(spectrum: Tensor, config: AudioConfig, samples: int) -> Float[Tensor, "batch samples"]:
-    """Give the wave of so many samples whose spectrum is nearest."""
+    """Compute the wave whose STFT is nearest in the least-squares sense, of so many samples."""
     return torch.istft(
         spectrum,
         config.n_fft,

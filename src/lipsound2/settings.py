@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from lipsound2.config import MOST_LAYERS
+from lipsound2.config import DECODERS, MOST_LAYERS, DecoderConfig
 from lipsound2.errors import ConfigError
 
 T = TypeVar("T")
@@ -154,6 +154,7 @@ def _built(kind: type, base: Any, data: Any, key: str, known: list[str]) -> Any:
 def _fitted(value: Any, kind: Any, current: Any, key: str, known: list[str]) -> Any:
     """Check that a value is of its setting's kind, and make a tuple or a dataclass of it where that is asked for."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    members = tuple(DECODERS.values()) if members[0] is DecoderConfig else members
     if NoneType in members:
         if _opened(value) is None:
             return None
@@ -222,7 +223,7 @@ def _opened(value: Any) -> Any:
 
 
 def _wanted(kind: Any, several: bool = False) -> str:
-    """Say what kind of value is expected."""
+    """Return what kind of value is expected, in words."""
     if kind in _SCALARS:
         return _SCALARS[kind][several]
     arguments = get_args(kind)

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
-    Corpus,
     DetectorFile,
     DetectorName,
     DetectorOption,
@@ -21,14 +20,14 @@ from lipsound2.runtime.terminal import counting, result, say
 
 
 def prepare(
-    corpus: Annotated[Corpus, typer.Argument(help="Layout of the corpus.", show_default=False)],
+    corpus: Annotated[str, typer.Argument(help="Layout of the corpus: folder or grid.", show_default=False)],
     source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
     output: Output = Path("prepared"),
     protocol: Annotated[str | None, typer.Option(help="Splits by name, such as grid-unseen.")] = None,
     workers: Workers = 0,
     shard_size: Annotated[int, typer.Option(min=1, help="Clips a shard.")] = 100,
     max_mismatch: Annotated[
-        float, typer.Option(min=0, callback=finite, help="Seconds by which sound and picture may differ.")
+        float, typer.Option(min=0, callback=finite, help="Seconds by which audio and video may differ.")
     ] = 0.25,
     max_failures: Annotated[
         float, typer.Option(min=0, max=1, callback=finite, help="Share of clips that may fail without an error.")
@@ -36,7 +35,7 @@ def prepare(
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
 ) -> None:
-    """Turn a corpus into shards of face crops and sound; a second call goes on where the first stopped."""
+    """Turn a corpus into shards of face crops and audio; a second call resumes."""
     from lipsound2 import corpora
     from lipsound2.corpora.protocols import find_protocol
     from lipsound2.data.prepare import PrepareConfig, SampleConfig
@@ -44,7 +43,7 @@ def prepare(
 
     make = detector_maker(detector, detector_file)
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
-    clips = corpora.READERS[corpus.value](source)
+    clips = corpora.find_reader(corpus)(source)
     if protocol:
         clips = find_protocol(protocol).assign(clips)
     with counting("preparing") as update:
@@ -61,7 +60,7 @@ def join(
     folders: Annotated[list[Path], typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)],
     output: Output = Path("joined"),
 ) -> None:
-    """Put prepared folders together, to train on all of them."""
+    """Join prepared folders, to train on all of them."""
     from lipsound2.data.join import join as run
 
     samples = run(folders, output)
@@ -75,8 +74,8 @@ def simulate(
     grammar: Annotated[Grammar, typer.Option(help="What they say.")] = Grammar.grid,
     text: Annotated[Path | None, typer.Option(help="Your own sentences instead, one a line.")] = None,
     like: Annotated[Path | None, typer.Option(help="A corpus whose held-out sentences are held out here too.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other people.")] = 0,
-    size: Annotated[int, typer.Option(min=64, help="Side of the pictures in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed makes other speakers.")] = 0,
+    size: Annotated[int, typer.Option(min=64, help="Side of the frames in pixels.")] = 256,
     difficulty: Annotated[
         float, typer.Option(min=0, max=2, callback=finite, help="0 a studio, 1 a poor camera.")
     ] = 1.0,
@@ -88,7 +87,7 @@ def simulate(
     ] = 0.1,
     workers: Workers = 0,
 ) -> None:
-    """Make a corpus of talking heads that do not exist and that anyone may have. A second call goes on."""
+    """Make a corpus of synthetic talking heads (CC0). A second call resumes."""
     from lipsound2.simulate import SimulateConfig
     from lipsound2.simulate import simulate as run
 

@@ -7,7 +7,7 @@ from lipsound2.runtime.terminal import result
 
 
 def demo(output: Output = Path("out")) -> None:
-    """Speak and read the clip that comes with the package; writes its sound, video, picture and subtitles."""
+    """Speak and read the clip that comes with the package; writes its audio, video, figure and subtitles."""
     import lipsound2
     from lipsound2.doctor import SAID, example
     from lipsound2.inference.recognizers import choose

@@ -8,7 +8,7 @@ from lipsound2.runtime.terminal import result
 
 
 def doctor() -> None:
-    """Tell what works here and what to do about the rest."""
+    """Check the installation: what works, and what to do about the rest."""
     from lipsound2.doctor import examine
 
     checks = examine()

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
-    Corpus,
     DetectorFile,
     DetectorName,
     DetectorOption,
@@ -38,14 +37,14 @@ def evaluate(
     speakers: Annotated[list[str] | None, typer.Option("--speaker", help="Only this speaker; repeatable.")] = None,
     clips: Annotated[int, typer.Option(min=0, help="Only so many clips, spread evenly; 0 takes all.")] = 0,
     corpus: Annotated[
-        Corpus | None, typer.Option(help="Layout of a folder of videos; the protocol's, else folder.")
+        str | None, typer.Option(help="Layout of a folder of videos; the protocol's, else folder.")
     ] = None,
     vocoder: VocoderName = None,
     recognizers: Annotated[
         list[str] | None,
         typer.Option(
             "--recognizer",
-            help="That listens: jasper, whisper:SIZE, pocketsphinx:grid, a folder; auto takes those at hand.",
+            help="For WER: jasper, whisper:SIZE, pocketsphinx:grid, a folder; auto takes those installed.",
         ),
     ] = None,
     metrics: Annotated[
@@ -57,7 +56,7 @@ def evaluate(
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
-    """Measure a pack: speak silent clips and compare with their own sound. A second call goes on."""
+    """Evaluate a pack: reconstruct silent clips and compare with their own audio. A second call resumes."""
     from lipsound2.corpora.protocols import find_protocol
     from lipsound2.evaluation.bench import Settings
     from lipsound2.evaluation.evaluate import evaluate as run
@@ -66,7 +65,7 @@ def evaluate(
     from lipsound2.runtime.devices import find_device
 
     chosen_protocol = find_protocol(protocol) if protocol else None
-    layout = corpus.value if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
+    layout = corpus if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
     who = tuple(speakers or (chosen_protocol.speakers if chosen_protocol else ()))
     source = Source(data, layout, split, who, clips, protocol)
     chosen = find_device(device)
@@ -87,7 +86,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another report on the same clips: B.", show_default=False)],
     row: Annotated[str, typer.Option(help="Row to compare: pack, floor, ceiling-griffin-lim, ...")] = "pack",
 ) -> None:
-    """Say by how much two reports differ on the same clips, with intervals of the paired differences."""
+    """Compare two reports on the same clips: paired differences with confidence intervals."""
     from lipsound2.evaluation import compare as comparison
 
     found = comparison.compare(first, second, row)

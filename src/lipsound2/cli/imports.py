@@ -8,7 +8,7 @@ import typer
 from lipsound2.cli.options import EPILOG, Force, Output
 from lipsound2.runtime.terminal import result
 
-app = typer.Typer(no_args_is_help=True, help="Turn published weights of others into folders of safetensors.")
+app = typer.Typer(no_args_is_help=True, help="Convert published weights of other projects to safetensors.")
 
 
 @app.command(epilog=EPILOG)
@@ -17,7 +17,7 @@ def jasper(
     output: Output = Path("jasper"),
     force: Force = False,
 ) -> None:
-    """Import NVIDIA's Jasper or QuartzNet for `--recognizer`. NeMo is not needed; nothing in the archive is run."""
+    """Import NVIDIA's Jasper or QuartzNet for `--recognizer`. NeMo is not needed; no code in the archive is run."""
     from lipsound2.importers.nemo import import_nemo
 
     import_nemo(archive, output, force)
@@ -30,7 +30,7 @@ def waveglow(
     output: Output = Path("waveglow"),
     force: Force = False,
 ) -> None:
-    """Import NVIDIA's WaveGlow for `--vocoder`, a pickled module or a state dict; nothing in the file is run."""
+    """Import NVIDIA's WaveGlow for `--vocoder`, a pickled module or a state dict; no code in the file is run."""
     from lipsound2.importers.waveglow import import_waveglow
 
     config = import_waveglow(file, output, force).config

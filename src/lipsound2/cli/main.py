@@ -47,7 +47,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Give a silent video of a talking face its voice back.",
+    help="Reconstruct speech from silent video of a talking face, and read it.",
     epilog=EPILOG,
 )
 for command in (

@@ -34,15 +34,8 @@ class DetectorName(StrEnum):
     yunet = "yunet"
 
 
-class Corpus(StrEnum):
-    """Layouts that `prepare` reads."""
-
-    folder = "folder"
-    grid = "grid"
-
-
 class Grammar(StrEnum):
-    """What simulated speakers say."""
+    """Grammars of simulated speakers."""
 
     grid = "grid"
     letters = "letters"
@@ -77,8 +70,8 @@ OutputFile = Annotated[
     Path, typer.Option("--output", "-o", readable=False, help="Folder to write to; for one video also a file.")
 ]
 Prepared = Annotated[Path, typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto takes the first GPU, else the CPU.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads to compute with.", show_default="one a core")]
+Device = Annotated[str, typer.Option(help="auto (first GPU, else CPU), cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads.", show_default="one a core")]
 DetectorOption = Annotated[DetectorName, typer.Option(help="Face detector.")]
 DetectorFile = Annotated[
     Path | None, typer.Option(help="ONNX file for --detector yunet.", show_default="fetched and kept")
@@ -103,7 +96,7 @@ Beam = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Texts that the beam search keeps; 0 reads greedily.",
+        help="Beam width; 0 decodes greedily.",
         show_default="32 if the recogniser has a language model",
     ),
 ]
@@ -113,7 +106,7 @@ Track = Annotated[
     typer.Option("--track", min=1, help="Video track of the file.", show_default="its default, else the largest"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes one a core.")]
+Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 takes one per core.")]
 
 
 def exit_with(failures: int, total: int, what: str) -> None:
@@ -206,7 +199,7 @@ def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Rec
 
 
 def yunet_file(file: Path | None) -> Path:
-    """Give YuNet's file, fetched if none is given."""
+    """Return YuNet's file, downloading it if none is given."""
     from lipsound2.runtime import download
 
     return file or download.fetch(download.YUNET_URL, download.YUNET_SHA256)

@@ -19,18 +19,18 @@ def pack(
     trained_on: Annotated[str, typer.Option(help="The data and its licence.", show_default=False)],
     card: Annotated[Path, typer.Option(help="The model card, a Markdown file.", show_default=False)],
     scores: Annotated[Path | None, typer.Option(help="JSON file of figures by name.")] = None,
-    vocoder: Annotated[str, typer.Option(help="The vocoder it is best heard with.")] = "griffin-lim",
-    waveglow: Annotated[Path | None, typer.Option(help="Run of a WaveGlow to put in.")] = None,
-    recognizer: Annotated[Path | None, typer.Option(help="Run of a recogniser to put in.")] = None,
+    vocoder: Annotated[str, typer.Option(help="Default vocoder.")] = "griffin-lim",
+    waveglow: Annotated[Path | None, typer.Option(help="Run of a WaveGlow to include.")] = None,
+    recognizer: Annotated[Path | None, typer.Option(help="Run of a recogniser to include.")] = None,
     familiar_with: Annotated[
         Path | None,
-        typer.Option(help="Prepared data of the training, to tell faces that the pack knows from others."),
+        typer.Option(help="Prepared training data, from which unfamiliar faces are told apart."),
     ] = None,
-    knows: Annotated[str, typer.Option(help="Whom and which words it knows, said when it is used.")] = "",
+    knows: Annotated[str, typer.Option(help="Speakers and vocabulary that it was trained on.")] = "",
     version: Annotated[str, typer.Option(help="Of the pack.")] = "1",
     force: Force = False,
 ) -> None:
-    """Make a pack of the best models of training runs, to keep or to give away."""
+    """Make a pack from the best checkpoints of training runs."""
     from lipsound2.packs import PackInfo, write_pack
     from lipsound2.training.familiarity import measure_run
 

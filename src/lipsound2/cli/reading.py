@@ -33,7 +33,7 @@ def read(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Videos, or folders of videos; with --sound also sound.", show_default=False, readable=False
+            help="Videos, or folders of videos; with --sound also audio files.", show_default=False, readable=False
         ),
     ],
     output: OutputFile = Path("out"),
@@ -49,7 +49,7 @@ def read(
             show_default=f"{DEFAULT_FORMATS}, or the one that -o names",
         ),
     ] = None,
-    sound: Annotated[bool, typer.Option("--sound", help="Read the file's own sound, not its lips.")] = False,
+    sound: Annotated[bool, typer.Option("--sound", help="Transcribe the file's own audio, not its lips.")] = False,
     face: Face = "largest",
     track: Track = None,
     vocoder: VocoderName = None,
@@ -59,7 +59,7 @@ def read(
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
-    """Turn silent videos of a talking face into text and subtitles."""
+    """Read silent videos of a talking face: text and subtitles."""
     use_threads(threads)
     from lipsound2.cli import made_with
     from lipsound2.inference import jobs, speech_files, text_files

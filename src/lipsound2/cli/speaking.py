@@ -59,7 +59,7 @@ def speak(
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
-    """Turn silent videos of a talking face into speech: sound, the video with it, a picture of both."""
+    """Reconstruct speech from silent videos of a talking face: audio, video with audio, a figure."""
     use_threads(threads)
     from lipsound2.cli import made_with
     from lipsound2.inference import jobs, speech_files

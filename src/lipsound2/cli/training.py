@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from lipsound2.training.run import Recipe, Sources
 
-vocoder = typer.Typer(no_args_is_help=True, help="Train a vocoder, which turns mel into sound.")
-recognizer = typer.Typer(no_args_is_help=True, help="Train a recogniser, which turns sound into text.")
+vocoder = typer.Typer(no_args_is_help=True, help="Train a vocoder (mel to waveform).")
+recognizer = typer.Typer(no_args_is_help=True, help="Train a recogniser (waveform to text).")
 
 OPTIONS = {
     "epochs": "train.epochs",
@@ -86,14 +86,15 @@ class Daily:
     ] = None
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.", show_default="the recipe's")] = None
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Clips per step and process.", show_default="the recipe's")
+        int | None, typer.Option(min=1, help="Batch size per process.", show_default="the recipe's")
     ] = None
     learning_rate: Annotated[
         float | None,
-        typer.Option("--lr", callback=positive, help="Highest learning rate.", show_default="the recipe's"),
+        typer.Option("--lr", callback=positive, help="Peak learning rate.", show_default="the recipe's"),
     ] = None
     clips: Annotated[
-        int | None, typer.Option(min=1, help="Train on so many clips only.", show_default="the recipe's, else all")
+        int | None,
+        typer.Option(min=1, help="Number of training clips, spread evenly.", show_default="the recipe's, else all"),
     ] = None
     speakers: Annotated[
         list[str] | None,
@@ -160,20 +161,20 @@ def _told(hint: Any, default: str) -> Any:
 
 @trains("runs/base", epochs=100, batch_size=16, learning_rate=1e-3)
 def pretrain(daily: Daily, preset: Annotated[Preset | None, typer.Option(help=PRESET_HELP)] = None) -> None:
-    """Train a model from scratch; the clips' own sound is the only label. A second call resumes."""
+    """Train a model from scratch, self-supervised: the clips' own audio is the label. A second call resumes."""
     _train("pretrain", daily, preset)
 
 
 @trains("runs/finetuned", epochs=50, batch_size=16, learning_rate=3e-4)
 def finetune(daily: Daily, start: Start) -> None:
-    """Fine-tune a model on other clips, such as those of one person. A second call resumes."""
+    """Fine-tune a model on other clips, such as those of one speaker. A second call resumes."""
     _train("finetune", daily, start=start)
 
 
 @vocoder.command("train", epilog=EPILOG)
 @trains("runs/waveglow", epochs=500, batch_size=12, learning_rate=1e-3)
 def train_vocoder(daily: Daily, preset: Annotated[VocoderPreset | None, typer.Option(help=PRESET_HELP)] = None) -> None:
-    """Train a WaveGlow from scratch on the sound of prepared clips. A second call resumes."""
+    """Train a WaveGlow from scratch on the audio of prepared clips. A second call resumes."""
     _train("vocoder", daily, preset)
 
 
@@ -183,11 +184,11 @@ def finetune_vocoder(
     daily: Daily,
     start: Start,
     mels_of: Annotated[
-        str | None, typer.Option("--mels-of", help="Train also on the mels that this pack or run generates.")
+        str | None, typer.Option("--mels-of", help="Train also on ground-truth-aligned mels of this pack or run.")
     ] = None,
     generated: Generated = None,
 ) -> None:
-    """Fine-tune a WaveGlow, on true mels or also on generated ones. A second call resumes."""
+    """Fine-tune a WaveGlow on reference mels, and on generated ones if asked for. A second call resumes."""
     from lipsound2.errors import ConfigError
     from lipsound2.training.recipes.vocoder import VocoderRecipe, mels_for
     from lipsound2.training.run import Sources
@@ -212,7 +213,7 @@ def finetune_vocoder(
 def train_recognizer(
     daily: Daily, preset: Annotated[RecognizerPreset | None, typer.Option(help=PRESET_HELP)] = None
 ) -> None:
-    """Train a recogniser from scratch on the sound and the transcripts of prepared clips. A second call resumes."""
+    """Train a recogniser from scratch on the audio and transcripts of prepared clips. A second call resumes."""
     _train("recognizer", daily, preset)
 
 
@@ -220,18 +221,14 @@ def train_recognizer(
 @trains("runs/recognizer-finetuned", epochs=30, batch_size=16, learning_rate=3e-3)
 def finetune_recognizer(
     daily: Daily,
-    pack: Annotated[
-        str, typer.Option(help="A pack, or a run of a model, whose speech is learned from.", show_default=False)
-    ],
+    pack: Annotated[str, typer.Option(help="Pack or run whose generated speech is learned.", show_default=False)],
     start: Start,
     generated: Generated = None,
     more: Annotated[
         list[Path] | None,
-        typer.Option("--speech", help="More speech with transcripts to train on, without pictures; repeatable."),
+        typer.Option("--speech", help="More speech with transcripts to train on, without video; repeatable."),
     ] = None,
-    voice: Annotated[
-        str | None, typer.Option("--vocoder", help="Turns mel into sound.", show_default="the pack's choice")
-    ] = None,
+    voice: Annotated[str | None, typer.Option("--vocoder", help="Vocoder.", show_default="the pack's choice")] = None,
 ) -> None:
     """Fine-tune a recogniser on the speech that a pack generates from silent clips. A second call resumes."""
     from lipsound2.training.generated import generate_speech
@@ -256,7 +253,7 @@ def _train(
     start: str | None = None,
     sources: "Callable[[Recipe, lightning_fabric.Fabric], Sources] | None" = None,
 ) -> None:
-    """Choose the settings, train and tell the best score."""
+    """Choose the settings, train and print the best score."""
     from lipsound2.training.recipes.defaults import KINDS, choose_recipe
     from lipsound2.training.run import make_fabric, run
 

@@ -16,7 +16,7 @@ class Clip:
 
     Attributes:
         id: Unique in its corpus, without suffix, such as `s1/bbaf2n`.
-        video: The file; its own sound track is the label.
+        video: The file; its own audio track is the label.
         speaker: Who speaks.
         split: `train`, `val` or `test`.
         transcript: What is said, or None where nobody wrote it down.
@@ -40,5 +40,5 @@ def split_by_hash(name: str, val: float = 0.05, test: float = 0.05) -> str:
 
 
 def spread(things: list[T], limit: int) -> list[T]:
-    """Take so many things, spread evenly; 0, or more than there are, takes all."""
+    """Return `limit` things, spread evenly; 0, or more than there are, returns all."""
     return [things[i * len(things) // limit] for i in range(limit)] if 0 < limit < len(things) else things

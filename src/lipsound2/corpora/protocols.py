@@ -49,7 +49,7 @@ class Protocol:
     note: str = ""
 
     def split(self, clip_id: str, speaker: str, own: str) -> str | None:
-        """Say to which split a clip belongs, given the corpus's own; None if it is not used at all."""
+        """Return the split of a clip, given the corpus's own; None if the clip is not used."""
         if self.unseen:
             if speaker in self.speakers:
                 return "test"
@@ -59,7 +59,7 @@ class Protocol:
         return split_by_hash(clip_id, 0.05, self.share) if self.share else own
 
     def assign(self, clips: Iterator[Clip]) -> Iterator[Clip]:
-        """Put clips into the protocol's splits; those that it does not use are left out."""
+        """Yield clips with the protocol's splits, without those that it does not use."""
         for clip in clips:
             split = self.split(clip.id, clip.speaker, clip.split)
             if split:
@@ -145,7 +145,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_protocol(name: str) -> Protocol:
-    """Give a protocol.
+    """Return a protocol.
 
     Raises:
         ConfigError: There is none of that name.

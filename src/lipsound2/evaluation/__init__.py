@@ -1,1 +1,1 @@
-"""A pack and true clips -> figures, with what is needed to reproduce them."""
+"""A pack and reference clips -> metrics, with what is needed to reproduce them."""

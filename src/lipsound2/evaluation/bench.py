@@ -33,13 +33,13 @@ MelFrame = Float32[np.ndarray, " mels"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Say what is evaluated.
+    """Configure an evaluation.
 
     Attributes:
         pack: Name of a pack, or the folder of a pack or a run.
         source: Which clips.
         vocoder: By default the pack's own choice.
-        recognizers: That listen, by name; `auto` takes those at hand.
+        recognizers: Recognisers by name; `auto` takes those installed.
         metrics: By name; empty takes all.
         device: A torch device; None takes the first GPU, else the CPU.
     """
@@ -54,7 +54,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One of the sounds that each clip is given: what it is called in files and in tables."""
+    """One version of each clip's audio: what it is called in files and in tables."""
 
     name: str
     title: str
@@ -140,13 +140,13 @@ class Bench:
 
     def _true(self, index: int) -> Sound | str:
         wave = caught(lambda: self.material.true(index, self.audio.sample_rate))
-        return f"no true sound: {wave}" if isinstance(wave, str) else Sound(wave, self.audio.sample_rate)
+        return f"no reference audio: {wave}" if isinstance(wave, str) else Sound(wave, self.audio.sample_rate)
 
     def _made(self, row: Row, index: int, true: Sound | str) -> Sound | str:
         if row.name == TRUE:
             return true
         wave = caught(lambda: self._wave(row, index))
-        return f"nothing was spoken: {wave}" if isinstance(wave, str) else Sound(wave, self.audio.sample_rate)
+        return f"no generated audio: {wave}" if isinstance(wave, str) else Sound(wave, self.audio.sample_rate)
 
     def _wave(self, row: Row, index: int) -> Wave:
         if row.name == PACK:
@@ -206,12 +206,12 @@ def _give_up(result: ClipResult, job: Job, meters: Sequence[Meter], reason: str)
 
 
 def staged(output: Path, index: int) -> Path:
-    """Say where a clip's result is kept until all are done."""
+    """Return where a clip's result is staged until all are done."""
     return output / STAGING_NAME / f"{index:06d}.json"
 
 
 def caught(read: Callable[[], Wave]) -> Wave | str:
-    """Give a wave, or the reason why there is none."""
+    """Return a wave, or the reason why there is none."""
     try:
         with guard("the clip"):
             wave = read()

@@ -1,4 +1,4 @@
-"""A report folder -> one HTML file that shows and plays everything and needs nothing else."""
+"""A report folder -> one HTML file that shows and plays everything, self-contained."""
 
 import base64
 import io
@@ -42,7 +42,7 @@ code { background: var(--soft); padding: .1rem .3rem; border-radius: 3px; }
 
 
 def write_html(folder: Path, summary: Summary, results: Sequence[ClipResult]) -> None:
-    """Write the report; its sounds lie in the folder already."""
+    """Write the report; its audio files lie in the folder already."""
     title = f"{summary.titles[PACK]}: {headline(summary)}"
     parts = [
         f"<h1>{escape(summary.titles[PACK])}</h1>",
@@ -154,7 +154,7 @@ def _clip(folder: Path, summary: Summary, place: str, result: ClipResult) -> str
         for metric in summary.metrics
         if metric.section in ("main", "words") and metric.name in scores
     )
-    said = f"<p>Said: <q>{escape(result.said)}</q></p>" if result.said else ""
+    said = f"<p>Reference: <q>{escape(result.said)}</q></p>" if result.said else ""
     return (
         f'<section class="clip"><h3>{place}: {escape(result.id)}</h3><p>{escape(figures)}</p>{said}'
         f'<div class="players">{players}</div>{_figure(plots.mels_beside(mels), f"mels of {result.id}")}</section>'
@@ -163,7 +163,7 @@ def _clip(folder: Path, summary: Summary, place: str, result: ClipResult) -> str
 
 def _player(path: Path, title: str, heard: dict[str, str]) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    words = "".join(f"{escape(judge)} heard: <q>{escape(text)}</q><br>" for judge, text in heard.items())
+    words = "".join(f"{escape(judge)}: <q>{escape(text)}</q><br>" for judge, text in heard.items())
     sound = f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
     return f"<div>{escape(title)}{sound}<small>{words}</small></div>"
 

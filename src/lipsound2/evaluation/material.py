@@ -1,4 +1,4 @@
-"""A prepared folder, or a folder of videos -> clips with their true sound and a way to speak them."""
+"""A prepared folder, or a folder of videos -> clips with their reference audio and a way to reconstruct them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Source:
-    """Say which clips are looked at.
+    """Select the clips to evaluate.
 
     Attributes:
         data: What `lipsound2 prepare` wrote, or a folder of videos.
@@ -41,7 +41,7 @@ class Source:
     protocol: str | None = None
 
     def takes(self, split: str, speaker: str) -> bool:
-        """Whether a clip of this split and speaker is meant."""
+        """Return whether a clip of this split and speaker is selected."""
         return self.split in (ALL, split) and (not self.speakers or speaker in self.speakers)
 
 
@@ -55,7 +55,7 @@ class Item(NamedTuple):
 
 @runtime_checkable
 class Material(Protocol):
-    """Clips that can be heard and spoken.
+    """Clips with reference audio that can be reconstructed.
 
     Attributes:
         items: The clips.
@@ -64,11 +64,11 @@ class Material(Protocol):
     items: list[Item]
 
     def true(self, index: int, sample_rate: int) -> Wave:
-        """Read a clip's own sound."""
+        """Read the reference audio of a clip."""
         ...
 
     def speak(self, index: int, pipeline: Pipeline) -> Wave:
-        """Speak a clip from its pictures alone, at the pipeline's sample rate."""
+        """Reconstruct a clip from its frames alone, at the pipeline's sample rate."""
         ...
 
 
@@ -87,13 +87,13 @@ class Prepared:
         ]
 
     def true(self, index: int, sample_rate: int) -> Wave:
-        """Read a clip's own sound."""
+        """Read the reference audio of a clip."""
         entry = self.entries[index]
         wave = read_wave(self.folder, entry)
         return resample(wave, int(str(entry.meta["sample_rate"])), sample_rate)
 
     def speak(self, index: int, pipeline: Pipeline) -> Wave:
-        """Speak a clip from its pictures alone."""
+        """Reconstruct a clip from its frames alone."""
         entry, video = self.entries[index], pipeline.model.config.video
         if entry.meta["fps"] != video.fps:
             raise DataError(f"prepared at {entry.meta['fps']} frames a second, the pack takes {video.fps}")
@@ -104,7 +104,7 @@ class Videos:
     """Clips of a corpus or of a plain folder, spoken from the whole video as a user would."""
 
     def __init__(self, source: Source) -> None:
-        clips = corpora.READERS[source.corpus](source.data)
+        clips = corpora.find_reader(source.corpus)(source.data)
         if source.protocol:
             clips = find_protocol(source.protocol).assign(clips)
         found = [clip for clip in clips if source.takes(clip.split, clip.speaker)]
@@ -112,16 +112,16 @@ class Videos:
         self.items = [Item(clip.id, clip.speaker, clip.transcript) for clip in self.clips]
 
     def true(self, index: int, sample_rate: int) -> Wave:
-        """Read a clip's own sound."""
+        """Read the reference audio of a clip."""
         video = self.clips[index].video
         with _unnamed(video):
             wave = media.read_audio(video, sample_rate)
         if wave is None:
-            raise MediaError("the video has no sound")
+            raise MediaError("the video has no audio")
         return wave
 
     def speak(self, index: int, pipeline: Pipeline) -> Wave:
-        """Speak a clip from its pictures alone."""
+        """Reconstruct a clip from its frames alone."""
         video = self.clips[index].video
         with _unnamed(video):
             return pipeline.speak(video).wave

@@ -1,4 +1,4 @@
-"""True and made sound -> figures; each metric says its unit, rate, mode and the package that computes it.
+"""Reference and generated audio -> figures; each metric says its unit, rate, mode and the package that computes it.
 
 A metric that cannot be computed raises `UnmeasurableError` with the reason, which is recorded and counted.
 """
@@ -18,7 +18,7 @@ from lipsound2.errors import ConfigError
 from lipsound2.evaluation.sound import RATE, Sound, find_lag
 
 SECTIONS = {
-    "main": "Compared with the true sound",
+    "main": "Compared with the reference audio",
     "detail": "In detail",
     "alone": "Judged without a reference",
     "words": "Words recognised",
@@ -27,13 +27,13 @@ SECTIONS = {
 """Tables of a report with their titles."""
 
 LAG_SUFFIX = "_lag"
-"""Ends the names of scores after the lag was taken out."""
+"""Suffix of metrics after lag compensation."""
 
 MAX_PESQ_SECONDS = 60.0
 """P.862 is made for clips of 8 to 20 s; the package can crash on those of several minutes."""
 
 MIN_VOICE_SECONDS = 0.5
-"""A voice is not told from less."""
+"""Shortest clip of which a speaker embedding is computed."""
 
 
 class UnmeasurableError(Exception):
@@ -52,8 +52,8 @@ class Metric:
         package: The distribution that computes it.
         unit: Such as `dB`; none for plain numbers.
         digits: Decimals shown.
-        rises: Whether more is better; None if neither is.
-        weight: What clips are weighed by in the mean: nothing, `words` or `characters`.
+        rises: Whether higher is better; None if neither.
+        weight: Weights of clips in the mean: none, `words` or `characters`.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Metric:
     weight: str = ""
 
     def compensated(self) -> "Metric":
-        """Give the metric of the same name after the lag was taken out."""
+        """Return the same metric after lag compensation."""
         setting = f"{self.setting}; after taking out the lag"
         label = f"{self.label} without lag"
         return replace(self, name=self.name + LAG_SUFFIX, label=label, section="time", setting=setting)
@@ -75,14 +75,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class Meter:
-    """One computation and the figures it gives.
+    """One computation and the metrics it returns.
 
     Attributes:
-        metrics: What it gives, in this order.
-        measure: Computes them of the true and the made sound; a text is the reason why one is missing.
-        timed: Whether a shift in time changes them, so that they are computed without the lag too.
-        compares: Whether it needs true speech, to whose length the made sound is then cut or padded.
-        refers: Whether it looks at the true sound at all.
+        metrics: What it returns, in this order.
+        measure: Computes them of the reference and the generated audio; a text is the reason why one is missing.
+        timed: Whether a time shift changes them, so that they are also computed after lag compensation.
+        compares: Whether it needs reference speech, to whose length the generated audio is then cut or padded.
+        refers: Whether it uses the reference audio at all.
         module: What must be importable, and is not part of the package's own dependencies.
     """
 
@@ -95,30 +95,30 @@ class Meter:
 
     @property
     def installed(self) -> bool:
-        """Whether the package behind it is there."""
+        """Return whether the package that it needs is installed."""
         return self.module is None or importlib.util.find_spec(self.module) is not None
 
     def all_metrics(self) -> tuple[Metric, ...]:
-        """Give the metrics with those after taking out the lag."""
+        """Return the metrics, also those after lag compensation."""
         return self.metrics + (tuple(metric.compensated() for metric in self.metrics) if self.timed else ())
 
 
 def length(true: Sound, made: Sound) -> tuple[float]:
-    """Give the ratio of lengths."""
+    """Compute the ratio of lengths."""
     if not true.seconds:
-        raise UnmeasurableError("the true sound has no length")
+        raise UnmeasurableError("the reference audio has no length")
     return (made.seconds / true.seconds,)
 
 
 def lag(true: Sound, made: Sound) -> tuple[float]:
-    """Give by how many ms the made sound comes late."""
+    """Compute the delay of the generated audio in ms."""
     if made.silent:
-        raise UnmeasurableError("the made sound is silent")
+        raise UnmeasurableError("the generated audio is silent")
     return (find_lag(true, made) * 1000 / RATE,)
 
 
 def intelligibility(true: Sound, made: Sound) -> tuple[float, float]:
-    """Give STOI (Taal et al. 2011) and ESTOI (Jensen & Taal 2016)."""
+    """Compute STOI (Taal et al. 2011) and ESTOI (Jensen & Taal 2016)."""
     from pystoi import stoi
 
     if true.seconds < 0.45:
@@ -137,13 +137,13 @@ def intelligibility(true: Sound, made: Sound) -> tuple[float, float]:
 
 
 def quality(rate: int, mode: str) -> Callable[[Sound, Sound], tuple[float]]:
-    """Make the computation of PESQ (ITU-T P.862, wide band P.862.2) at a rate and in a mode."""
+    """Return a function that computes PESQ (ITU-T P.862, wide band P.862.2) at a rate and in a mode."""
 
     def measure(true: Sound, made: Sound) -> tuple[float]:
         import pesq
 
         if made.silent:
-            raise UnmeasurableError("the made sound is silent")
+            raise UnmeasurableError("the generated audio is silent")
         if true.seconds > MAX_PESQ_SECONDS:
             raise UnmeasurableError(f"longer than {MAX_PESQ_SECONDS:g} s")
         waves = (true.at_8k, made.at_8k) if rate == 8000 else (true.wave, made.wave)
@@ -157,7 +157,7 @@ def quality(rate: int, mode: str) -> Callable[[Sound, Sound], tuple[float]]:
 
 
 def spectrum(true: Sound, made: Sound) -> tuple[float, float, float]:
-    """Give mel-cepstral distortion in dB, L1 of log-mel and spectral convergence.
+    """Compute mel-cepstral distortion in dB, L1 of log-mel and spectral convergence.
 
     The cepstrum is that for which log-mel = c0 + sum of ck cos(...), so that the distortion (Kubichek 1993)
     is a root mean square difference of smoothed mel spectra in dB. Nothing is warped in time.
@@ -171,32 +171,32 @@ def spectrum(true: Sound, made: Sound) -> tuple[float, float, float]:
 
 
 def pitch(true: Sound, made: Sound) -> tuple[float | str, float]:
-    """Give the root mean square error of F0 in Hz where both are voiced, and the % of frames where only one is."""
+    """Compute the RMSE of F0 in Hz where both are voiced, and the % of frames where only one is."""
     if made.silent:
-        raise UnmeasurableError("the made sound is silent")
+        raise UnmeasurableError("the generated audio is silent")
     _need(true, 1024 / RATE)
     first, second = true.pitch, made.pitch
     both = first.voiced & second.voiced
     voicing = 100 * float((first.voiced != second.voiced).mean())
     if not both.any():
-        return "no frame is voiced in both sounds", voicing
+        return "no frame is voiced in both", voicing
     return float(np.sqrt(np.square(first.hertz[both] - second.hertz[both]).mean())), voicing
 
 
 def speaker(true: Sound, made: Sound) -> tuple[float]:
-    """Give the cosine of the voices' embeddings."""
+    """Compute the cosine similarity of speaker embeddings."""
     from lipsound2.evaluation.voice import embed
 
     if made.silent:
-        raise UnmeasurableError("the made sound is silent")
+        raise UnmeasurableError("the generated audio is silent")
     _need(true, MIN_VOICE_SECONDS)
     return (float(embed(true.wave) @ embed(made.wave)),)
 
 
 def naturalness(_: Sound, made: Sound) -> tuple[float, float, float, float]:
-    """Give the four opinion scores that DNSMOS P.835 and P.808 predict (Reddy et al. 2021, 2022)."""
+    """Compute the four opinion scores of DNSMOS P.835 and P.808 (Reddy et al. 2021, 2022)."""
     if made.silent:
-        raise UnmeasurableError("the made sound is silent")
+        raise UnmeasurableError("the generated audio is silent")
     found = _dnsmos()(np.clip(made.wave, -1, 1), RATE, False)
     overall, signal, background, p808 = (float(found[f"{key}_mos"]) for key in ("ovrl", "sig", "bak", "p808"))
     return overall, signal, background, p808
@@ -209,7 +209,7 @@ def _need(sound: Sound, seconds: float) -> None:
 
 @lru_cache(maxsize=1)
 def _dnsmos() -> Any:
-    """Load the predictor; it is made to use one thread, since clips are measured in parallel."""
+    """Load the predictor with one thread, since clips are measured in parallel."""
     import onnxruntime
     from speechmos import dnsmos
 
@@ -222,7 +222,7 @@ def _dnsmos() -> Any:
     return predictor
 
 
-_LENGTH = "made / true, before the made sound is cut or padded to the true one's length"
+_LENGTH = "generated / reference, before the generated audio is cut or padded to the reference's length"
 _LAG = "best match of the envelopes within 100 ms, in steps of 1 ms; positive: late"
 _PYIN = "16 kHz, probabilistic YIN 65-500 Hz, every 20 ms; voiced from -25 dB of the loudest frame on"
 _DNSMOS = "16 kHz, no reference; clips below 9 s are repeated"
@@ -303,7 +303,7 @@ METERS: tuple[Meter, ...] = (
 
 
 def choose_meters(names: Sequence[str]) -> tuple[Meter, ...]:
-    """Give the meters of some metrics, or all if none is named; one computation may give several metrics.
+    """Return the meters of some metrics, or all if none is named; one computation may give several metrics.
 
     Raises:
         ConfigError: There is no such metric.

@@ -1,4 +1,4 @@
-"""True and made sound -> every figure of one clip, or the reason why there is none."""
+"""Reference and generated audio -> every metric of one clip, or the reason why there is none."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ class Scores:
 
 
 def score(true: Sound | str, made: Sound | str, meters: Sequence[Meter] = METERS) -> Scores:
-    """Measure a made sound in every way.
+    """Compute every metric of generated audio.
 
     Args:
-        true: The clip's own sound, or why there is none.
+        true: The clip's own audio, or why there is none.
         made: What is measured, or why there is none.
         meters: In which ways.
     """
@@ -60,10 +60,10 @@ def _prepared(meter: Meter, true: Sound | str, made: Sound | str, compensate: bo
     if not meter.compares:
         return true, made
     if true.silent:
-        raise UnmeasurableError("the true sound is silent")
+        raise UnmeasurableError("the reference audio is silent")
     made = made.fitted(len(true.wave))
     if compensate:
         if made.silent:
-            raise UnmeasurableError("the made sound is silent")
+            raise UnmeasurableError("the generated audio is silent")
         made = made.earlier(find_lag(true, made))
     return true, made

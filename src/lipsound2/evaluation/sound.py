@@ -52,7 +52,7 @@ class Sound:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is to be heard."""
+        """Return whether it is silent."""
         return float(np.abs(self.wave).max(initial=0)) < SILENT_PEAK
 
     @cached_property
@@ -110,7 +110,7 @@ class Sound:
 
 
 def find_lag(true: Sound, made: Sound, limit: float = 0.1) -> int:
-    """Find by how many samples at 16 kHz the made sound comes late, within `limit` seconds.
+    """Return the delay of the generated audio in samples at 16 kHz, within `limit` seconds.
 
     The lag is where the envelopes correlate best, in steps of a millisecond.
     """

@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(figures: Sequence[float], weights: Sequence[float] | None = None) -> Estimate:
-    """Give the mean and the percentile interval (Efron 1979) over clips drawn again and again.
+    """Return the mean and its bootstrap percentile interval (Efron 1979) over clips.
 
     Args:
         figures: One a clip, at least one.

@@ -26,10 +26,10 @@ class ClipResult:
     Attributes:
         id: The clip.
         speaker: Who speaks.
-        seconds: Length of the true sound, if there is one.
-        said: The transcript in the form that is compared, or nothing.
+        seconds: Length of the reference audio, if there is one.
+        said: The reference transcript, normalised, or empty.
         rows: The scores of each of its sounds.
-        heard: What each recogniser heard in each of its sounds.
+        heard: Hypothesis of each recogniser for each row.
     """
 
     id: str
@@ -82,7 +82,7 @@ class Summary:
         facts: What was evaluated.
         clips: How many.
         failed: How many of them gave no figure at all for the pack.
-        seconds: True sound in all.
+        seconds: Total length of the reference audio.
         versions: Of the packages, by name.
         metrics: In the order of the tables.
         titles: Of the rows, by name.
@@ -102,7 +102,7 @@ class Summary:
 def summarize(
     results: Sequence[ClipResult], titles: Mapping[str, str], metrics: list[Metric], facts: dict[str, object]
 ) -> Summary:
-    """Put the clips' figures together.
+    """Aggregate the metrics of all clips.
 
     Args:
         results: Of all clips.

@@ -50,7 +50,7 @@ def read_results(folder: Path, summary: Summary) -> list[ClipResult]:
 
 
 def sound_path(folder: Path, row: str, clip_id: str) -> Path:
-    """Say where a sound of a clip is kept."""
+    """Return where the audio of a clip's row is kept."""
     return folder / SOUNDS_NAME / row / f"{file_name(clip_id)}.flac"
 
 
@@ -75,7 +75,7 @@ def cell(figure: Figure, metric: Metric, clips: int) -> str:
 
 
 def headline(summary: Summary) -> str:
-    """Say in a line what was evaluated."""
+    """Return one line that describes what was evaluated."""
     facts = summary.facts
     speakers = facts["speakers"]
     whose = f" of {', '.join(speakers)}" if isinstance(speakers, list) and speakers else ""
@@ -83,7 +83,7 @@ def headline(summary: Summary) -> str:
 
 
 def missing_lines(summary: Summary) -> list[str]:
-    """Say which figures are missing and why, a line each."""
+    """List the missing figures and why, a line each."""
     lines = []
     for row, title in summary.titles.items():
         reasons: dict[tuple[str, int], list[str]] = {}
@@ -131,7 +131,7 @@ def published_table(summary: Summary) -> tuple[str, list[list[str]]]:
 
 
 def _ours(summary: Summary, row: str) -> list[str]:
-    """Give a row's figures in the order of the published ones; all three PESQ, and every recogniser."""
+    """Return a row's figures in the order of the published ones; all three PESQ, and every recogniser."""
     cells = []
     for pattern in ("stoi", "estoi", "pesq_*", "wer_*", "cer_*"):
         found = [metric for metric in summary.metrics if fnmatch(metric.name, pattern)]

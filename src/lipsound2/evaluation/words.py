@@ -1,4 +1,4 @@
-"""What was said and what was heard -> word and character error rates, for each recogniser that listens."""
+"""Reference and hypothesis -> WER and CER, for each recogniser."""
 
 import re
 import unicodedata
@@ -14,13 +14,13 @@ from lipsound2.recognizer.transcriber import JasperRecognizer
 from lipsound2.text.alphabet import error_rates
 
 AUTO = "auto"
-"""Listens with every recogniser that is at hand and needs nothing from the network."""
+"""Name of all recognisers that are installed and need no network."""
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def metrics(judge: str) -> tuple[Metric, Metric]:
-    """Give the word and character error rates by a recogniser."""
+    """Return the metrics WER and CER of a recogniser."""
     short = re.sub(r"\W+", "-", Path(judge).name if "/" in judge else judge).strip("-")
     setting = "edits over all words together; lower case, no punctuation, digits spelled out"
     characters = "edits over all characters together, spaces included; as the words"
@@ -34,7 +34,7 @@ def find_judges(wanted: tuple[str, ...], packed: Path | None, grammar: str | Non
     """Name the recognisers that listen.
 
     `auto` stands for the pack's own, if it has one, and PocketSphinx, if it is installed and a grammar
-    is known; without one it understands too little even of the true sound.
+    is known; without one its WER is high even on the reference audio.
     """
     names: list[str] = []
     for name in wanted:
@@ -53,10 +53,10 @@ def load_judge(name: str, packed: Path | None, device: str) -> Recognizer:
 
 
 def listen(judge: Recognizer, sound: Sound | str, transcript: str | None) -> str:
-    """Give what a recogniser hears in a sound.
+    """Transcribe audio with a recogniser.
 
     Raises:
-        UnmeasurableError: There is no sound, or nothing to compare it with.
+        UnmeasurableError: There is no audio, or no reference to compare it with.
     """
     if transcript is None or not normalize(transcript):
         raise UnmeasurableError("the clip has no transcript")
@@ -85,5 +85,5 @@ def normalize(text: str) -> str:
 
 
 def _unspaced(text: str) -> bool:
-    """Whether a script is written without spaces, as Chinese is; then only the character error rate says much."""
+    """Return whether a script is written without spaces, as Chinese is; then only CER is meaningful."""
     return any("一" <= character <= "鿿" for character in text)

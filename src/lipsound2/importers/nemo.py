@@ -152,7 +152,7 @@ def convert_weights(weights: Mapping[str, Tensor], config: JasperConfig, masked:
 
 
 def key_map(config: JasperConfig) -> dict[str, str]:
-    """Give the name here of every weight by its name in NeMo, with masked convolutions."""
+    """Map names of weights in NeMo, with masked convolutions, to ours."""
     convolution, norm, pane_convolution, pane_norm, output = KEYS
     names: dict[str, str] = {}
 
@@ -209,7 +209,7 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Any:
 
 
 def _plain(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a part's settings, which the first versions of NeMo kept one level deeper."""
+    """Return a part's settings, which early versions of NeMo nest one level deeper."""
     return dict(part.get("params", part))
 
 

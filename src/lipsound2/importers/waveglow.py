@@ -1,4 +1,4 @@
-"""A WaveGlow in NVIDIA's layout -> ours; nothing in the file is run.
+"""A WaveGlow in NVIDIA's layout -> ours; no code in the file is run.
 
 Read are whole modules (`glow.WaveGlow`) and state dicts, with weight norm or folded, with names that
 begin with `module.` or not, and the older layouts with one conditioning layer a layer or with residual
@@ -93,7 +93,7 @@ def _find_weights(found: Any, path: Path) -> Weights:
 
 
 def _renamed(weights: Weights) -> Weights:
-    """Give every weight-normed layer a direction and a gain, also where they are multiplied already."""
+    """Split the weights of weight-normed layers into direction and gain, also where they are folded."""
     named: Weights = {}
     for name, tensor in weights.items():
         layer, kind = _NAME.fullmatch(name).groups()  # type: ignore[union-attr]
@@ -154,7 +154,7 @@ def _ours(weights: Weights, config: WaveGlowConfig) -> Weights:
 
 
 def _condition(weights: Weights, flow: str, part: str, layers: int) -> Tensor:
-    """Give the conditioning of all layers; rows of weight norm are independent, so layers can be stacked."""
+    """Return the conditioning of all layers; rows of weight norm are independent, so layers can be stacked."""
     whole = weights.get(f"{flow}.cond_layer.{part}")
     if whole is not None:
         return whole
@@ -162,7 +162,7 @@ def _condition(weights: Weights, flow: str, part: str, layers: int) -> Tensor:
 
 
 def _pointwise(weights: Weights, flow: str, part: str, layer: int) -> Tensor:
-    """Give what goes on to the next layer, above what goes to the end."""
+    """Return what goes on to the next layer, above what goes to the end."""
     whole = weights.get(f"{flow}.res_skip_layers.{layer}.{part}")
     if whole is not None:
         return whole

@@ -1,4 +1,4 @@
-"""Many videos and what is done with each -> results on stdout, and how it went; one bad video stops nothing."""
+"""Many videos and what is done with each -> results on stdout and a tally; a bad video fails alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def work_through(
     work: Callable[[T, Job, P, str], dict[str, Any]],
     outputs: Callable[[Job], Sequence[Path]] = lambda _: (),
 ) -> Tally:
-    """Do the work that each video needs.
+    """Process each video that is not done yet.
 
     Args:
         found: The videos, and inputs that were refused.

@@ -1,4 +1,4 @@
-"""Videos, and folders of training runs -> pictures of what a model makes of them and how it was trained."""
+"""Videos, and folders of training runs -> figures of mels, alignments and training curves."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ METRICS_NAME = "metrics.jsonl"
 
 
 def is_run(source: Path) -> bool:
-    """Whether a path is the folder of a training run."""
+    """Return whether a path is the folder of a training run."""
     return (source / METRICS_NAME).is_file()
 
 
@@ -52,13 +52,13 @@ def draw_video(pipeline: Pipeline, video: Path, face: str, output: Path, force: 
 
 
 def _figures(speech: Speech) -> dict[str, Figure]:
-    """Draw a speech beside the video's own sound, if it has any."""
+    """Draw a speech beside the video's own audio, if it has any."""
     mels = {"from the decoder": speech.before, "after the postnet": speech.mel}
-    waves = {"made from the silent video": speech.wave}
+    waves = {"generated from silent video": speech.wave}
     true = media.read_audio(speech.source, speech.sample_rate)
     if true is not None:
-        mels = {"true": log_mel(torch.from_numpy(true)[None], speech.audio)[0].numpy(), **mels}
-        waves = {"true": true, **waves}
+        mels = {"reference": log_mel(torch.from_numpy(true)[None], speech.audio)[0].numpy(), **mels}
+        waves = {"reference": true, **waves}
     alignment = speech.alignment
     figures = {} if alignment is None else {"alignment": plots.alignment(alignment)}
     return {"mel": plots.mels(mels), **figures, "waveform": plots.waveforms(waves, speech.sample_rate)}

@@ -1,4 +1,4 @@
-"""What was spoken -> a picture: the mel with its words over seconds and Hz, and where the network looked.
+"""A `Speech` -> a figure: the mel with its words over seconds and Hz, and the attention.
 
 Drawn with Pillow and its built-in font, since `speak` makes one of every video: nothing is looked up on the machine or
 kept in a cache, it starts at once, and the same speech always gives the same bytes.
@@ -93,7 +93,7 @@ def draw(
 
 
 def _joined(alignments: Sequence[tuple[int, Weights]], frames: float) -> Float[np.ndarray, "height width"]:
-    """Put windows into one square of the panel's size; where it is coarser than they are, the largest weight counts."""
+    """Scale windows to the panel's size; where it is coarser than they are, the largest weight counts."""
     size = ALIGNMENT.width
     square = np.zeros((size, size), np.float64)
     for start, weights in alignments:

@@ -1,4 +1,4 @@
-"""A video in, a `Speech` out: faces, mel, sound, and the files that show them.
+"""A video -> a `Speech`: faces, mel, waveform, and the files that show them.
 
 >>> import lipsound2
 >>> speech = lipsound2.load("grid-s1").speak("clip.mp4")  # doctest: +SKIP
@@ -35,7 +35,7 @@ Progress = Callable[[str, float], None]
 
 
 class Spoken(NamedTuple):
-    """What was spoken by a face that is seen all the time; as in `Speech`."""
+    """Speech reconstructed from face crops; fields as in `Speech`."""
 
     wave: Float32[np.ndarray, " samples"]
     mel: Float32[np.ndarray, "mels frames"]
@@ -43,15 +43,15 @@ class Spoken(NamedTuple):
 
 
 class Pipeline:
-    """Everything needed to speak, loaded once for any number of videos.
+    """Everything needed for inference, loaded once for any number of videos.
 
     Args:
         model: In evaluation mode, on the device it shall run on.
         vocoder: Made for the same mels.
         detector: Finds faces; MTCNN if none is given.
-        familiarity: Tells faces that the model knows from others.
+        familiarity: Measures how familiar a face is to the model.
         name: Of the pack.
-        knows: Whom and what the pack was trained on, in a few words.
+        knows: Speakers and vocabulary of the training data, in a few words.
 
     Raises:
         ConfigError: Model and vocoder disagree on the mel.
@@ -85,13 +85,13 @@ class Pipeline:
         progress: Progress | None = None,
         video_track: int | None = None,
     ) -> Speech:
-        """Give a silent video its voice back.
+        """Reconstruct the speech of a silent video.
 
         Args:
-            source: Any video file; its own sound is not used.
+            source: Any video file; its own audio is not used.
             face: `largest`, `left`, `right` or the number of a face track.
             progress: Told how far the work is.
-            video_track: Number of the file's track of pictures, from 1; by default the file's own choice, else the
+            video_track: Number of the file's video track, from 1; by default the file's own choice, else the
                 largest that moves.
 
         Raises:
@@ -120,7 +120,7 @@ class Pipeline:
             yield replace(speech, faces=found, pictures=pictures, notes=notes, video_track=video_track)
 
     def speak_crops(self, crops: Crops) -> Spoken:
-        """Give a face its voice back that was found and aligned before, as `lipsound2 prepare` does."""
+        """Reconstruct speech from face crops that were aligned before, as `lipsound2 prepare` does."""
         video = self.model.config.video
         device = next(self.model.parameters()).device
         views = (view(crop[None], video)[:, 0].to(device) for crop in crops)
@@ -129,7 +129,7 @@ class Pipeline:
 
     @torch.inference_mode()
     def vocode(self, mel: Float[Tensor, "mels frames"]) -> Float32[np.ndarray, " samples"]:
-        """Turn a mel on the model's device into sound."""
+        """Turn a mel on the model's device into a waveform."""
         return self.vocoder(mel).clamp(-1, 1).cpu().numpy()
 
     def track(self, source: Path, progress: Progress | None = None, video_track: int | None = None) -> faces.Tracking:
@@ -154,7 +154,7 @@ class Pipeline:
         pictures = stream.account
         if pictures.decoded < faces.SHORTEST or tracking.frames < faces.SHORTEST:
             raise MediaError(
-                f"{source} is too short: {pictures.decoded} pictures, {faces.SHORTEST} or more were expected",
+                f"{source} is too short: {pictures.decoded} frames, {faces.SHORTEST} or more were expected",
                 "give a video, not a photo",
             )
         return tracking, pictures
@@ -183,9 +183,9 @@ class Pipeline:
             for whole, part in ((mel, spoken.mel), (before, spoken.before)):
                 whole[:, first : first + part.shape[1]] = part[:, : whole.shape[1] - first].cpu()
             windows += [window._replace(start=window.start + track.start) for window in spoken.windows]
-        report("making sound", 0.0)
+        report("synthesising audio", 0.0)
         wave = self.vocode(mel.to(device))
-        report("making sound", 1.0)
+        report("synthesising audio", 1.0)
         wave = np.pad(wave, (0, max(0, frames * audio.sample_rate // fps - len(wave))))
         speech = Speech(source, wave, mel.numpy(), before.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
         return self._judged(speech, min(measures)) if measures else speech

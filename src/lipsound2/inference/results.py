@@ -211,7 +211,7 @@ class Results:
         return Path(os.path.normpath(os.path.realpath(self.folder) / Path(record.source)))
 
     def _moved(self, record: Record, video: Path) -> bool:
-        """Whether a record's video is gone and this one has its content."""
+        """Return whether a record's video is gone and this one has its content."""
         contents = {settings.get(CONTENT) for settings in record.files.values()}
         return bool(contents) and not self._owner(record).exists() and contents == {digest(video)}
 
@@ -242,7 +242,7 @@ def digest(path: Path) -> str:
 
 
 def difference(made: Settings, wanted: Settings) -> str:
-    """Say in which setting a file differs from what is wanted."""
+    """Return in which setting a file differs from what is wanted."""
     for name in wanted.keys() | made.keys():
         if name == CONTENT and made.get(name) != wanted.get(name):
             return "before its video was changed"

@@ -38,7 +38,7 @@ class Options:
         face: As in `Pipeline.speak_each`.
         formats: Some of `speech.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
         force: Whether to make anew what is there.
-        video_track: Number of the track of pictures, from 1.
+        video_track: Number of the video track, from 1.
         spoken_with: What else decides how speech sounds, by name.
         read_with: What decides which words are read, by name.
     """
@@ -56,11 +56,11 @@ class Options:
 
     @property
     def text(self) -> bool:
-        """Whether the speech is read."""
+        """Return whether the speech is read."""
         return not WRITERS.keys().isdisjoint(self.formats)
 
     def reads(self, format: str) -> bool:  # noqa: A002
-        """Whether a format holds words."""
+        """Return whether a format holds words."""
         return format in WRITERS or (format == "mp4" and self.text)
 
     def wanted(self, content: str, voice: int | None = None) -> dict[str, Settings]:

@@ -1,4 +1,4 @@
-"""The sound of videos and of sound files -> files of text; one bad file does not stop the rest.
+"""The audio of videos and of audio files -> text files; a bad file fails alone.
 
 To read lips is to speak and then to read what was said, which is what `speaking` does.
 """
@@ -26,7 +26,7 @@ FORMATS = tuple(WRITERS)
 
 @dataclass(frozen=True)
 class SoundOptions:
-    """What is done with each sound: as in `speech_files.Options`."""
+    """What is done with each file; as in `speech_files.Options`."""
 
     formats: tuple[str, ...] = ("txt",)
     force: bool = False
@@ -41,10 +41,10 @@ class SoundOptions:
 
 
 def read_sound(found: Found, results: Results, options: SoundOptions, load: Callable[[], Recognizer]) -> Tally:
-    """Read the sound track of each file and print the files written, one a line, on stdout.
+    """Read the audio track of each file and print the files written, one a line, on stdout.
 
     Args:
-        found: Videos and sound files.
+        found: Videos and audio files.
         results: Where results go.
         options: What to do with each.
         load: Loads the recogniser; called only if there is something to do.
@@ -55,7 +55,7 @@ def read_sound(found: Found, results: Results, options: SoundOptions, load: Call
 
 
 class _Reader:
-    """Reads the sound of a file as far as its results are not there already."""
+    """Transcribes files whose results are not there already."""
 
     def __init__(self, results: Results, options: SoundOptions) -> None:
         self.results = results
@@ -75,7 +75,7 @@ class _Reader:
         """Write what is missing and return the facts."""
         wave = media.read_audio(job.video, recognizer.sample_rate)
         if wave is None:
-            raise MediaError(f"{job.video} has no sound", "without --sound its lips are read")
+            raise MediaError(f"{job.video} has no audio", "without --sound its lips are read")
         transcript = recognizer.transcribe(wave)
         if transcript.note:
             warn(f"{job.video}: {transcript.note}")

@@ -9,27 +9,27 @@ MAX_GAP = 10.0
 STANDSTILL = 0.25
 """Seconds beyond which one picture is no longer a picture of speech."""
 SLOW = 10.0
-"""Pictures a second below which lips cannot be read."""
+"""Frames a second below which lips cannot be read."""
 CUT_SHORT = 1.0
 """Seconds that may be missing of the length that a file states."""
 
 
 @dataclass(frozen=True)
 class PictureAccount:
-    """What became of the pictures of a video.
+    """What became of the frames of a video.
 
     Attributes:
-        decoded: Pictures decoded.
-        used: Of these, pictures shown at the output rate.
+        decoded: Frames decoded.
+        used: Of these, frames shown at the output rate.
         undecodable: Packets that could not be decoded.
-        dropped: Pictures whose time stamps went backwards.
+        dropped: Frames whose time stamps went backwards.
         still: Seconds for which one picture stands longer than `STANDSTILL`.
         cut: Seconds of gaps in the time stamps that were left out.
         restarts: How often the time stamps started again.
-        guessed: Whether stamps were missing and pictures were counted at `rate`.
+        guessed: Whether stamps were missing and frames were counted at `rate`.
         broken: Whether the file could not be read to its end.
-        rate: Stated pictures a second.
-        seconds: How long the pictures last.
+        rate: Stated frames a second.
+        seconds: How long the frames last.
         stated: How long the file says that they last, if it says so.
         track: Number of the video track, from 1.
         tracks: Video tracks that the file has.
@@ -52,7 +52,7 @@ class PictureAccount:
 
     @property
     def lost_share(self) -> float:
-        """Share of the video in which the pictures are not those that were filmed."""
+        """Share of the video in which the frames are not those that were filmed."""
         undecodable = self.undecodable / max(1, self.decoded + self.undecodable)
         return min(1.0, undecodable + self.still / max(self.seconds, 1e-6))
 
@@ -60,15 +60,15 @@ class PictureAccount:
         """Return one line for each thing that was lost, cut or guessed."""
         found = {
             f"video track {self.track} of {self.tracks} was taken": self.tracks > 1,
-            f"{self.undecodable} of {self.decoded + self.undecodable} pictures could not be decoded": self.undecodable,
-            f"time stamps were missing: pictures are taken at the stated {self.rate:g} fps": self.guessed,
+            f"{self.undecodable} of {self.decoded + self.undecodable} frames could not be decoded": self.undecodable,
+            f"time stamps were missing: frames are taken at the stated {self.rate:g} fps": self.guessed,
             f"the time stamps start again {_times(self.restarts)}: joined to one recording": self.restarts,
             f"gaps of {self.cut:,.0f} s in the time stamps were cut": self.cut,
-            f"{self.dropped} pictures were left out, their time stamps go backwards": self.dropped,
-            f"there are only {self.rate:g} pictures a second, too few to read lips from": 0 < self.rate < SLOW,
-            f"pictures stand still for {self.still:.1f} s in all": self.still >= STANDSTILL,
+            f"{self.dropped} frames were left out, their time stamps go backwards": self.dropped,
+            f"there are only {self.rate:g} frames a second, too few to read lips from": 0 < self.rate < SLOW,
+            f"frames stand still for {self.still:.1f} s in all": self.still >= STANDSTILL,
             "the file is damaged: what comes after could not be read": self.broken,
-            f"the picture ends at {self.seconds:.1f} s of {self.stated or 0:.1f} s; the file may be damaged": (
+            f"the video ends at {self.seconds:.1f} s of {self.stated or 0:.1f} s; the file may be damaged": (
                 self.stated is not None and self.seconds < self.stated - CUT_SHORT and not self.cut
             ),
         }

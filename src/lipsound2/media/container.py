@@ -21,7 +21,7 @@ VIDEO_SUFFIXES = frozenset(
     | {f".{name}" for name in ("rm", "rmvb", "ts", "vob", "webm", "wmv", "y4m")}
 )
 UNSTAMPED = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
-"""Formats whose pictures carry no time of showing."""
+"""Formats whose frames have no presentation time stamps."""
 LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")
 """How files begin that name other files to be played, which are never followed."""
 PROTOCOLS = {"protocol_whitelist": "file"}
@@ -32,7 +32,7 @@ _OPEN: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.spli
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a container says of itself; `duration`, of the picture if that is known, is in seconds."""
+    """What a container says of itself; `duration`, of the video stream if known, is in seconds."""
 
     width: int
     height: int
@@ -51,7 +51,7 @@ def probe(path: Path, track: int | None = None) -> MediaInfo:
         track: Number of the video track, from 1; by default as in `video_stream`.
 
     Raises:
-        MediaError: The file is missing, empty, no media file or has no picture.
+        MediaError: The file is missing, empty, no media file or has no video.
     """
     with opened(path) as container:
         video = video_stream(container, path, track)
@@ -68,7 +68,7 @@ def probe(path: Path, track: int | None = None) -> MediaInfo:
 
 
 def stated_duration(container: av.container.InputContainer, video: av.VideoStream) -> float | None:
-    """Return how many seconds the picture lasts by the file's own word; a length that may be the sound's is none."""
+    """Return the stated duration of the video stream in seconds; None if it may be that of the audio."""
     if video.duration and video.time_base:
         return float(video.duration * video.time_base)
     stated = _seconds(video.metadata.get("DURATION", ""))
@@ -113,7 +113,7 @@ def address(path: Path) -> str:
 
 
 def video_stream(container: av.container.InputContainer, path: Path, track: int | None = None) -> av.VideoStream:
-    """Choose the track of pictures: the one asked for, else the default one, else the largest that moves.
+    """Choose the video track: the one asked for, else the default one, else the largest that moves.
 
     Raises:
         MediaError: There is none, or none of that number.
@@ -121,8 +121,8 @@ def video_stream(container: av.container.InputContainer, path: Path, track: int 
     usable = video_streams(container)
     if not usable:
         if any(not _is_cover(stream) for stream in container.streams.video):
-            raise MediaError(f"{path} is not a media file that can be read (no decoder for its picture)")
-        raise MediaError(f"{path} has no picture, only sound", "give a video of a talking face")
+            raise MediaError(f"{path} is not a media file that can be read (no decoder for its video)")
+        raise MediaError(f"{path} has no video, only audio", "give a video of a talking face")
     if track is not None:
         if not 1 <= track <= len(usable):
             raise MediaError(f"{path} has no video track {track}", f"it has {len(usable)}")
@@ -134,26 +134,26 @@ def video_stream(container: av.container.InputContainer, path: Path, track: int 
 
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """List the tracks of pictures that can be decoded, without covers."""
+    """List the video tracks that can be decoded, without covers."""
     return [s for s in container.streams.video if not _is_cover(s) and s.codec_context is not None]
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    """Return the default track of sound, else the first; only those that can be decoded count."""
+    """Return the default audio track, else the first; only those that can be decoded count."""
     usable = [stream for stream in container.streams.audio if stream.codec_context is not None]
     default = [stream for stream in usable if stream.disposition & av.stream.Disposition.default]
     return next(iter(default + usable), None)
 
 
 def picture_rate(video: av.VideoStream) -> Fraction:
-    """Return the stated pictures a second, 25 where nothing is stated."""
+    """Return the stated frames a second, 25 where nothing is stated."""
     rate = video.average_rate or video.guessed_rate
     found = Fraction(rate.numerator, rate.denominator) if rate else Fraction(25)
     return found if 0 < found <= 1000 else Fraction(25)
 
 
 def unstamped(container: av.container.InputContainer, video: av.VideoStream, path: Path) -> bool:
-    """Find out whether pictures carry no time of showing; AVI, for one, has only that of decoding."""
+    """Return whether frames have no presentation time stamps; AVI has decoding time stamps only."""
     if container.format.name in UNSTAMPED:
         return True
     if not video.codec_context.has_b_frames:

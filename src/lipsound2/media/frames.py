@@ -19,14 +19,14 @@ Image = UInt8[np.ndarray, "height width 3"]
 
 
 class Frame(NamedTuple):
-    """One picture on the clock of the output rate: RGB, upright, with square pixels."""
+    """One frame at the output rate: RGB, upright, with square pixels."""
 
     number: int
     image: Image
 
 
 class Picture(NamedTuple):
-    """A decoded picture, its time and duration in seconds and the width of a pixel in heights."""
+    """A decoded frame, its time and duration in seconds and its pixel aspect ratio."""
 
     time: float
     duration: float
@@ -35,9 +35,9 @@ class Picture(NamedTuple):
 
 
 def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "FrameStream":
-    """Return the pictures of a video at `fps`, each the one whose time stamp lies nearest.
+    """Return the frames of a video at `fps`, each the one whose time stamp lies nearest.
 
-    Only two pictures are held at a time. Rotation, mirroring and non-square pixels are undone.
+    Only two frames are held at a time. Rotation, mirroring and non-square pixels are undone.
 
     Args:
         path: The file.
@@ -45,13 +45,13 @@ def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "Frame
         track: Number of the video track, from 1; by default as in `container.video_stream`.
 
     Raises:
-        MediaError: The file cannot be read or holds no picture that can be decoded.
+        MediaError: The file cannot be read or holds no frame that can be decoded.
     """
     return FrameStream(path, fps, track)
 
 
 class FrameStream(Iterator[Frame]):
-    """The pictures of a video at a fixed rate, and an account of them that is whole once all were taken."""
+    """The frames of a video at a fixed rate, and an account of them that is whole once all were taken."""
 
     def __init__(self, path: Path, fps: int, track: int | None) -> None:
         self._pictures = Pictures(path, track)
@@ -64,7 +64,7 @@ class FrameStream(Iterator[Frame]):
 
     @property
     def account(self) -> PictureAccount:
-        """What became of the pictures so far."""
+        """What became of the frames so far."""
         pictures, clock = self._pictures, self._pictures.clock
         return PictureAccount(
             decoded=clock.placed,
@@ -96,7 +96,7 @@ class FrameStream(Iterator[Frame]):
                 index = max(index, end)
             held = picture
         if held is None:
-            raise MediaError(f"no picture could be decoded from {path}", "the file may be truncated; try another copy")
+            raise MediaError(f"no frame could be decoded from {path}", "the file may be truncated; try another copy")
         yield from self._shown(held, index, max(1, round((held.time + held.duration) * fps)), held.duration)
         self._seconds = held.time + held.duration
 
@@ -111,7 +111,7 @@ class FrameStream(Iterator[Frame]):
 
 
 class Pictures:
-    """The decoded pictures of a file, their time counted from the first one, and what was met on the way.
+    """The decoded frames of a file, their time counted from the first one, and what was met on the way.
 
     Attributes:
         clock: Turns stamps into time; knows what was cut and guessed.
@@ -137,7 +137,7 @@ class Pictures:
             yield picture._replace(time=picture.time - first)
 
     def as_stamped(self) -> Iterator[Picture]:
-        """Yield the pictures with the time of the file's own clock."""
+        """Yield the frames with the time of the file's own clock."""
         with opened(self.path) as container:
             stream = video_stream(container, self.path, self._wanted)
             tracks = video_streams(container)
@@ -161,7 +161,7 @@ class Pictures:
 
 
 def start_time(path: Path, track: int | None = None) -> float:
-    """Return the time stamp of the first picture in seconds."""
+    """Return the time stamp of the first frame in seconds."""
     return next((picture.time for picture in Pictures(path, track).as_stamped()), 0.0)
 
 
@@ -197,7 +197,7 @@ def decoded(
 
 
 def upright(picture: Picture) -> Image:
-    """Return the RGB pixels of a picture as they are meant to be seen."""
+    """Return the RGB pixels of a frame, upright and with square pixels."""
     frame = picture.frame
     width = max(1, round(frame.width * picture.pixel_aspect))
     image = frame.reformat(width=width, format="rgb24").to_ndarray()
@@ -206,7 +206,7 @@ def upright(picture: Picture) -> Image:
 
 
 def display_matrix(frame: av.VideoFrame) -> Int[np.ndarray, "2 2"] | None:
-    """Return the signs of the matrix by which a picture is shown, ((a, b), (c, d)) of the MP4 standard, or None."""
+    """Return the signs of the matrix by which a frame is shown, ((a, b), (c, d)) of the MP4 standard, or None."""
     found: Any = frame.side_data.get("DISPLAYMATRIX")
     if found is None:
         return None

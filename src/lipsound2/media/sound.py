@@ -1,4 +1,4 @@
-"""The sound of a media file -> mono samples on the clock of its pictures; samples -> a wav file."""
+"""The audio of a media file -> mono samples on the clock of its frames; samples -> a wav file."""
 
 import io
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from lipsound2.runtime.atomic import write_bytes
 MAX_JITTER = 0.02
 """Seconds by which time stamps may jitter before a gap is taken as real."""
 MAX_LEAD = 60.0
-"""Seconds by which sound may start before the picture."""
+"""Seconds by which audio may start before the video."""
 MAX_SILENCE = 600.0
 """Seconds of silence that gaps in the time stamps may make in all beyond as much sound."""
 
@@ -30,28 +30,28 @@ Samples = Float32[np.ndarray, " samples"]
 
 
 def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Samples | None:
-    """Read the sound of a video as mono samples in [-1, 1], starting with its first picture.
+    """Read the audio of a video as mono samples in [-1, 1], starting with its first frame.
 
     Samples before the first picture are dropped; a late start and gaps are filled with silence. Where the time stamps
-    of the pictures start again or leap, those of the sound are followed in the same way.
+    of the frames start again or leap, those of the audio are followed in the same way.
 
     Args:
         path: The file.
         sample_rate: In Hz.
-        track: Number of the video track, from 1, at whose first picture the clock starts.
+        track: Number of the video track, from 1, at whose first frame the clock starts.
 
     Returns:
-        The samples, or None if the file has no sound.
+        The samples, or None if the file has no audio.
 
     Raises:
-        MediaError: The file or its sound cannot be read.
+        MediaError: The file or its audio cannot be read.
     """
     with opened(path) as container:
         if not container.streams.audio:
             return None
         stream = audio_stream(container)
         if stream is None:
-            raise MediaError(f"the sound of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
+            raise MediaError(f"the audio of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
         seen = bool(video_streams(container))
         start = float((stream.start_time or 0) * (stream.time_base or 0))
     pictures = _pictures(path, track) if seen else Course(start)
@@ -61,7 +61,7 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
     length = max((position + len(samples) for position, samples in pieces), default=0)
     heard = sum(len(samples) for _, samples in pieces)
     if length > 2 * heard + MAX_SILENCE * sample_rate:
-        raise MediaError(f"the sound of {path} has time stamps that make no sense", "convert it, e.g. to AAC")
+        raise MediaError(f"the audio of {path} has time stamps that make no sense", "convert it, e.g. to AAC")
     wave = np.zeros(length, np.float32)
     for position, samples in pieces:
         skip = max(-position, 0)
@@ -77,11 +77,11 @@ def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
 
 
 class Course(NamedTuple):
-    """How the time stamps of the pictures go.
+    """How the time stamps of the frames go.
 
     Attributes:
-        start: That of the first picture, in seconds.
-        end: When the pictures end on the clock that begins with this stamp.
+        start: That of the first frame, in seconds.
+        end: When the frames end on the clock that begins with this stamp.
         offsets: What is added to the stamps after each break in them.
     """
 
@@ -91,7 +91,7 @@ class Course(NamedTuple):
 
 
 def _pictures(path: Path, track: int | None) -> Course:
-    """Follow the time stamps of the pictures without decoding them."""
+    """Follow the time stamps of the frames without decoding them."""
     start = start_time(path, track)
     with opened(path) as container:
         video = video_stream(container, path, track)
@@ -107,7 +107,7 @@ def _pictures(path: Path, track: int | None) -> Course:
 
 
 def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[int, Samples]]:
-    """Yield (position, samples): runs of sound without a gap, placed on the clock of the pictures."""
+    """Yield (position, samples): runs of audio without a gap, placed on the clock of the frames."""
     start = pictures.start
     with opened(path) as container:
         stream = audio_stream(container)
@@ -135,7 +135,7 @@ def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[in
 
 
 def _astray(time: float | None, pictures: Course) -> bool:
-    """Find out whether the first sound has no time, or one far from all pictures, which means nothing."""
+    """Return whether the first audio has no time stamp, or one far from all frames, which means nothing."""
     return time is None or not pictures.start - MAX_LEAD <= time <= pictures.end + MAX_GAP
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a video and new sound -> an MP4 file, with captions where there are any."""
+"""The frames of a video and new audio -> an MP4 file, with captions where there are any."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ Style: Default,Arial,16,&Hffffff,2
 
 
 class Caption(NamedTuple):
-    """A text shown over the picture, from and to when in milliseconds."""
+    """A text shown over the video, start and end in milliseconds."""
 
     start: int
     end: int
@@ -40,14 +40,14 @@ def write_video(
     captions: Sequence[Caption] = (),
     track: int | None = None,
 ) -> None:
-    """Write the pictures of `source` with `wave` as their only sound into the MP4 file `target`.
+    """Write the frames of `source` with `wave` as their only audio into the MP4 file `target`.
 
-    Pictures are copied packet by packet where MP4 can hold their codec and their time stamps only go on, else encoded
+    Frames are copied packet by packet where MP4 can hold their codec and their time stamps only go on, else encoded
     anew as H.264. Captions become a subtitle track.
 
     Args:
         source: The video.
-        wave: Samples in [-1, 1], from the first picture on.
+        wave: Samples in [-1, 1], from the first frame on.
         sample_rate: In Hz.
         target: The new file.
         captions: In order of time.
@@ -59,7 +59,7 @@ def write_video(
     """
     first = next(Pictures(source, track).as_stamped(), None)
     if first is None:
-        raise MediaError(f"no picture could be decoded from {source}", "the file may be truncated; try another copy")
+        raise MediaError(f"no frame could be decoded from {source}", "the file may be truncated; try another copy")
     with atomic_path(target) as temporary, opened(source) as container:
         video = video_stream(container, source, track)
         with av.open(address(temporary), "w", format="mp4") as output:
@@ -75,7 +75,7 @@ def write_video(
 
 
 def _can_copy(path: Path, container: av.container.InputContainer, video: av.VideoStream, first: Picture) -> bool:
-    """Find out whether MP4 can hold the codec, the stamps are whole and only go on, and nothing is mirrored."""
+    """Return whether MP4 can hold the codec, time stamps are whole and increase, and nothing is mirrored."""
     if unstamped(container, video, path) or video.codec.canonical_name not in MP4_CODECS:
         return False
     matrix = display_matrix(first.frame)
@@ -111,7 +111,7 @@ def _copied_packets(
 
 
 def _with_decoding_stamps(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Give the first packets of a stream, which Matroska leaves without, a decoding time stamp."""
+    """Set the decoding time stamps of a stream's first packets, which Matroska leaves out."""
     unstamped: list[av.Packet] = []
     for packet in packets:
         if packet.pts is None or not packet.size:

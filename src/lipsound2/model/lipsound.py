@@ -1,18 +1,19 @@
 """Silent video -> log-mel spectrogram: encoder, attention decoder and postnet put together."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from lipsound2.config import AttentionDecoderConfig, ModelConfig
+from lipsound2.config import AttentionDecoderConfig, FrameDecoderConfig, ModelConfig
 from lipsound2.errors import ConfigError
 from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.model.encoder import Encoder
 from lipsound2.model.frame_decoder import FrameDecoder
 from lipsound2.model.masks import inside, length_mask
-from lipsound2.model.memory import Decoded, Memory
+from lipsound2.model.memory import Decoded, Decoder, Memory
 from lipsound2.model.postnet import Postnet
 from lipsound2.model.preprocess import standardize
 
@@ -131,19 +132,37 @@ class LipSound2(nn.Module):
         return mel * self.mel_std + self.mel_mean
 
 
-def make_decoder(config: ModelConfig, memory_dim: int) -> AttentionDecoder | FrameDecoder:
+def make_decoder(config: ModelConfig, memory_dim: int) -> Decoder:
     """Build the decoder that a configuration asks for.
 
     Raises:
-        ConfigError: A video frame does not last a whole number of mel frames, which a `FrameDecoder` needs.
+        ConfigError: None of that kind can be built, or not for this configuration.
     """
-    mels = config.audio.n_mels
-    if isinstance(config.decoder, AttentionDecoderConfig):
-        return AttentionDecoder(config.decoder, mels, memory_dim)
+    if config.decoder.kind not in DECODERS:
+        raise ConfigError(f"no decoder of kind {config.decoder.kind!r}", f"one of {', '.join(DECODERS)}")
+    return DECODERS[config.decoder.kind](config, memory_dim)
+
+
+def _attention(config: ModelConfig, memory_dim: int) -> Decoder:
+    assert isinstance(config.decoder, AttentionDecoderConfig)
+    return AttentionDecoder(config.decoder, config.audio.n_mels, memory_dim)
+
+
+def _frame(config: ModelConfig, memory_dim: int) -> Decoder:
+    """Build a `FrameDecoder`, which needs a whole number of mel frames a video frame.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    assert isinstance(config.decoder, FrameDecoderConfig)
     rate = config.audio.frames_per_video_frame(config.video.fps)
     if rate.denominator != 1:
         raise ConfigError(
             f"a decoder of kind 'frame' needs whole mel frames a video frame, these are {float(rate):.3f}",
             "choose hop_length and sample_rate that fit, or the kind 'attention'",
         )
-    return FrameDecoder(config.decoder, mels, memory_dim, rate.numerator)
+    return FrameDecoder(config.decoder, config.audio.n_mels, memory_dim, rate.numerator)
+
+
+DECODERS: dict[str, Callable[[ModelConfig, int], Decoder]] = {"attention": _attention, "frame": _frame}
+"""Decoders by `decoder.kind`: the model's config and the size of a memory vector -> a module. See docs/extending.md."""

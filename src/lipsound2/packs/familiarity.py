@@ -37,11 +37,11 @@ Features = Float[Tensor, " features"]
 
 @dataclass(frozen=True)
 class Layer:
-    """Say what of the encoder is compared.
+    """Configure which encoder features are compared.
 
     Attributes:
         block: Convolution block, from 0.
-        cells: Its pictures are averaged in so many cells a side.
+        cells: Feature maps are averaged in so many cells a side.
     """
 
     block: int = 1
@@ -54,7 +54,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Say how distances become a measure in 0..1.
+    """Configure how distances become a measure in 0..1.
 
     Attributes:
         layer: What is compared.
@@ -152,7 +152,7 @@ def load_familiarity(folder: Path, model: LipSound2) -> Familiarity | None:
 
 
 def _fit(tensors: Mapping[str, Tensor], features: int) -> bool:
-    """Find out whether tensors are the statistics of so many features."""
+    """Return whether tensors are statistics of so many features."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     speakers, directions = (shapes.get(name, ())[:1] or (0,) for name in ("centres", "variances"))
     return speakers > (0,) and shapes == {

@@ -6,7 +6,7 @@
       model/        config.json + model.safetensors
       waveglow/     the same of a vocoder, if there is one
       recognizer/   the same of a recogniser, and its language model, if there is one
-      familiarity.* how it tells faces that it knows from others, if it can
+      familiarity.* statistics of familiar faces, if there are any
       SHA256SUMS    of all other files, as `sha256sum` writes and checks it
 
 A run folder can stand in for a pack of one model: its best is taken.
@@ -54,9 +54,9 @@ class PackInfo:
         version: Of the pack.
         licence: SPDX identifier of the weights' licence.
         trained_on: The data and its licence.
-        vocoder: The vocoder it is best heard with.
+        vocoder: Default vocoder.
         scores: Figures by name, such as `STOI`; the card says how they were measured.
-        knows: Whom and which words it knows, as said when it is used.
+        knows: Speakers and vocabulary it was trained on, printed at its first use.
     """
 
     name: str
@@ -126,7 +126,7 @@ def find_pack(name: str | Path) -> Pack:
 
 
 def list_packs() -> list[Pack]:
-    """Give the packs of the package and of the folders in LIPSOUND2_PACKS, not verified."""
+    """List the packs of the package and of the folders in LIPSOUND2_PACKS, not verified."""
     return [_pack(folder) for folder in _installed()]
 
 
@@ -196,7 +196,7 @@ def write_pack(
     force: bool = False,
     familiarity: Familiarity | None = None,
 ) -> Pack:
-    """Make a pack of the best models of training runs.
+    """Make a pack from the best checkpoints of training runs.
 
     Args:
         runs: Folders of runs, or of imported models, by the part that is made of them: `model`, `waveglow`,
@@ -206,7 +206,7 @@ def write_pack(
         card: The model card in Markdown.
         dtype: Type in which the weights are stored.
         force: Whether to replace an older pack.
-        familiarity: Tells faces that the model knows from others.
+        familiarity: Measures how familiar a face is to the model.
     """
     if target.exists() and not force:
         raise CheckpointError(f"{target} exists", "replace it with --force")
@@ -249,12 +249,12 @@ def _installed() -> list[Path]:
 
 
 def _is_junk(name: str) -> bool:
-    """Tell whether a file is one that systems leave everywhere and nobody reads."""
+    """Return whether a file is one that systems leave everywhere and nobody reads."""
     return any(part.startswith(".") or part.lower() in JUNK for part in name.split("/"))
 
 
 def _changed(path: Path) -> CheckpointError:
-    """Say of a file that is plainly no part of a pack, such as a web page, what it is."""
+    """Return the error of a changed file; it names what the file is if that is plain, such as a web page."""
     found = look(path)
     if found.what.startswith(_PLAINLY_OTHER):
         return CheckpointError(f"{path} differs from its checksum: it {found.what}", found.hint)

@@ -18,7 +18,7 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 
 
 def fetch(url: str, sha256: str, timeout: float = 30.0) -> Path:
-    """Give the cached file with this checksum, downloading it if it is not there.
+    """Return the cached file with this checksum, downloading it if needed.
 
     Args:
         url: Where to fetch it.
@@ -44,7 +44,7 @@ def fetch(url: str, sha256: str, timeout: float = 30.0) -> Path:
 
 
 def cache_folder() -> Path:
-    """Give the folder for downloads: LIPSOUND2_CACHE, else the user's cache."""
+    """Return the folder for downloads: LIPSOUND2_CACHE, else the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "lipsound2")
 

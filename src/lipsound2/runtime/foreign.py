@@ -32,25 +32,25 @@ _STARTS: tuple[tuple[bytes, Foreign], ...] = (
     (b"\x93NUMPY", Foreign("is an array of NumPy", _FETCH)),
     (b"GGUF", Foreign("is a GGUF file", _FETCH)),
     (b"%PDF", Foreign("is a PDF document", _FETCH)),
-    (b"\x89PNG", Foreign("is a picture (PNG)", _FETCH)),
-    (b"\xff\xd8\xff", Foreign("is a picture (JPEG)", _FETCH)),
-    (b"RIFF", Foreign("is a sound or video file (RIFF)", _FETCH)),
+    (b"\x89PNG", Foreign("is an image (PNG)", _FETCH)),
+    (b"\xff\xd8\xff", Foreign("is an image (JPEG)", _FETCH)),
+    (b"RIFF", Foreign("is an audio or video file (RIFF)", _FETCH)),
     (b"\x1aE\xdf\xa3", Foreign("is a video file (Matroska)", _FETCH)),
-    (b"fLaC", Foreign("is a sound file (FLAC)", _FETCH)),
-    (b"ID3", Foreign("is a sound file (MP3)", _FETCH)),
-    (b"OggS", Foreign("is a sound file (Ogg)", _FETCH)),
+    (b"fLaC", Foreign("is an audio file (FLAC)", _FETCH)),
+    (b"ID3", Foreign("is an audio file (MP3)", _FETCH)),
+    (b"OggS", Foreign("is an audio file (Ogg)", _FETCH)),
     (b"\x08\x03\x12", Foreign("is an ONNX model", _FETCH)),
     (b"<?xml", Foreign("is an XML document", "download the file itself, not an answer of the server")),
 )
 
 
 def describe(path: Path) -> str:
-    """Say what a file is, as the end of a sentence that begins with its name: `is a web page (HTML)`."""
+    """Return what a file is, as the end of a sentence that begins with its name: `is a web page (HTML)`."""
     return look(path).what
 
 
 def look(path: Path) -> Foreign:
-    """Tell what a file is by its first bytes, never by its name."""
+    """Return what a file is by its first bytes, never by its name."""
     if path.is_dir():
         return Foreign("is a folder", "give the file in it")
     try:

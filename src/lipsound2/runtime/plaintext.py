@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 FALLBACK = "Windows-1252"
-"""What texts without a mark are taken for that are no UTF-8."""
+"""Encoding of texts that have no byte order mark and are no UTF-8."""
 
 
 class PlainText(NamedTuple):
@@ -39,7 +39,7 @@ def _decoded(data: bytes) -> tuple[str, bool]:
 
 
 def _unmarked(data: bytes) -> str:
-    """Tell UTF-16 from UTF-8 by the zero bytes of its spaces and letters."""
+    """Return which UTF-16 a text is, by the zero bytes of its spaces and letters; None for others."""
     if data and not len(data) % 2 and b"\0" in data:
         return "utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"
     return "utf-8"

@@ -11,7 +11,7 @@ from lipsound2.runtime.atomic import write_text
 
 
 def differences(begun: Any, now: Any, path: str = "") -> list[str]:
-    """Say of each setting that is not the same what it was and what it is: `shard_size 4, not 5`.
+    """List the settings that differ, what they were and what they are: `shard_size 4, not 5`.
 
     Args:
         begun: Dataclasses, mappings or plain values; a setting that it does not know yet is no difference.

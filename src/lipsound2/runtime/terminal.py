@@ -100,7 +100,7 @@ def result(line: str, facts: dict[str, Any]) -> None:
 
 
 def counting_bar() -> Progress:
-    """Give a progress bar that counts, not yet started."""
+    """Return a progress bar that counts, not yet started."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

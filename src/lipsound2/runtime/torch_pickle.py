@@ -1,4 +1,4 @@
-"""A checkpoint that torch pickled -> dicts, lists, tensors and inert stand-ins; nothing in it is run.
+"""A checkpoint that torch pickled -> dicts, lists, tensors and inert stand-ins; no code in it is run.
 
 >>> from pathlib import Path
 >>> from lipsound2.runtime.torch_pickle import module_state, read_checkpoint
@@ -79,14 +79,14 @@ def read_checkpoint(path: Path, name: Path | None = None) -> Any:
 
 
 def _kind(path: Path) -> tuple[str, str | None]:
-    """Say what a file is that has none of the forms of a checkpoint, and what to do about it."""
+    """Return the error of a file that has none of the forms of a checkpoint."""
     found = look(path)
     likely = found.what.startswith(("is a zip", "is a pickle"))
     return (":", None) if likely else (f" {found.what};", found.hint)
 
 
 def module_state(module: Any) -> dict[str, Tensor]:
-    """Give the parameters and buffers of a pickled module by their dotted names, as `state_dict` would.
+    """Return the parameters and buffers of a pickled module by their dotted names, as `state_dict` would.
 
     Raises:
         CheckpointError: It is no module.

@@ -1,4 +1,4 @@
-"""A grammar and a seed -> a corpus of talking heads that do not exist, which anyone may have.
+"""A grammar and a seed -> a synthetic corpus of talking heads, free to use (CC0).
 
 from pathlib import Path
 from lipsound2.simulate import SimulateConfig, simulate

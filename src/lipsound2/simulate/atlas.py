@@ -29,7 +29,7 @@ class Tile(NamedTuple):
     height: int
 
     def at(self, across: np.ndarray, down: np.ndarray) -> Float32[np.ndarray, "*shape 2"]:
-        """Give the texels of places in the tile, from 0 to 1, kept half a texel off its borders."""
+        """Return the texels of places (0 to 1) in the tile, kept half a texel off its borders."""
         x = np.clip(across * self.width, 0.5, self.width - 0.5) + self.left
         y = np.clip(down * self.height, 0.5, self.height - 0.5) + self.top
         return np.stack([x, y], axis=-1).astype(np.float32)
@@ -65,7 +65,7 @@ class SkinMap(NamedTuple):
 
 
 def texels(head: Head) -> Float32[np.ndarray, "triangles 3 2"]:
-    """Give the texel that each corner of each triangle shows."""
+    """Return the texel that each corner of each triangle shows."""
     corners = head.rest[head.surface.triangles]
     uv = head.surface.uv
     found = np.zeros(uv.shape, np.float32)

@@ -118,6 +118,6 @@ def _shaped(head: Head, identity: Identity) -> Vertices:
 
 
 def _turn_share(rest: Vertices) -> Float[np.ndarray, " vertices"]:
-    """Tell how much of the head's turning each vertex follows: all of it above the neck, none below."""
+    """Return how much of the head's rotation each vertex follows: all of it above the neck, none below."""
     t = np.clip((rest[:, 1] + 0.35 * rest[:, 2] + 1.65) / 0.45, 0, 1)
     return t * t * (3 - 2 * t)

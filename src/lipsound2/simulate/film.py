@@ -1,4 +1,4 @@
-"""Pictures and a wave -> an MP4 file with H.264 video and AAC sound that start together."""
+"""Frames and a wave -> an MP4 file with H.264 video and AAC audio that start together."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -22,8 +22,8 @@ def write_film(target: Path, pictures: Iterable[Image], fps: int, wave: Samples,
 
     Args:
         target: The file.
-        pictures: RGB pictures of one even size.
-        fps: Pictures a second.
+        frames: RGB frames of one even size.
+        fps: Frames a second.
         wave: Mono samples in [-1, 1], or none.
         sample_rate: Samples a second.
         crf: Constant rate factor of H.264.
@@ -43,7 +43,7 @@ def write_film(target: Path, pictures: Iterable[Image], fps: int, wave: Samples,
 
 
 def _video_stream(output: av.container.OutputContainer, fps: int, crf: int) -> av.VideoStream:
-    # x264's macroblock tree gives other bytes each time for pictures 160 pixels wide.
+    # x264's macroblock tree gives other bytes each time for frames 160 pixels wide.
     options = {"crf": str(crf), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
     stream = output.add_stream("libx264", rate=fps, options=options)
     stream.pix_fmt = "yuv420p"

@@ -38,7 +38,7 @@ class Hair(NamedTuple):
 
 
 def scalp_depth(places: Vertices, hairline: float = 0.0) -> Float[np.ndarray, " vertices"]:
-    """Tell how far above the hairline places of the average face are; negative where no hair grows."""
+    """Return how far above the hairline places of the average face are; negative where no hair grows."""
     angle = np.degrees(_angle(places))
     receding = hairline * np.clip(1 - angle / 75, 0, 1)
     return places[:, 1] - np.interp(angle, *HAIRLINE.T) - receding

@@ -117,7 +117,7 @@ def load_head() -> Head:
 
 
 def centred(vertices: Vertices, groups: dict[str, Int[np.ndarray, " members"]]) -> Vertices:
-    """Put the point between the eyes at the origin."""
+    """Move the point between the eyes to the origin."""
     eyes = np.concatenate([groups["helper-l-eye"], groups["helper-r-eye"]])
     return vertices - vertices[eyes].mean(axis=0)
 
@@ -185,7 +185,7 @@ def _kept(mesh: _Mesh) -> np.ndarray:
 
 
 def _parts(mesh: _Mesh) -> Int[np.ndarray, " quads"]:
-    """Tell the parts of the body by the islands of its texture: head, inner mouth, torso and eye sockets."""
+    """Segment the body by the islands of its texture: head, inner mouth, torso and eye sockets."""
     part = np.full(len(mesh.quads), Part.SOCKET, int)
     for name, value in GROUPS.items():
         part[mesh.groups == name] = value

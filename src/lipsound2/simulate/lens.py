@@ -1,4 +1,4 @@
-"""Pictures in linear light -> what a real camera would have recorded of them, as 8-bit RGB."""
+"""Frames in linear light -> what a real camera would have recorded of them, as 8-bit RGB."""
 
 from dataclasses import dataclass
 

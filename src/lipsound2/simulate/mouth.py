@@ -57,7 +57,7 @@ class Articulation(NamedTuple):
 
 
 def face_units(at: Articulation) -> dict[str, float]:
-    """Give the strength of each face unit that an articulation needs."""
+    """Return the strength of each face unit that an articulation needs."""
     jaw = JAW_RANGE * at.jaw
     units = {
         "jawOpen": jaw,

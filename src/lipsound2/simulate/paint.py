@@ -89,7 +89,7 @@ def to_linear(image: np.ndarray) -> np.ndarray:
 
 
 def skin_colour(tone: float) -> Float[np.ndarray, "3"]:
-    """Give the colour of a skin tone from 0, the lightest, to 1, the darkest."""
+    """Return the colour of a skin tone from 0, the lightest, to 1, the darkest."""
     steps = np.linspace(0, 1, len(SKIN_TONES))
     return np.array([np.interp(tone, steps, channel) for channel in SKIN_TONES.T])
 
@@ -193,7 +193,7 @@ def _torso(look: Look, base: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def shirt_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Tell how far below the collar a place of the torso is, in decimetres."""
+    """Return how far below the collar a place of the torso is, in decimetres."""
     return -1.78 + 0.42 * np.clip(np.abs(x) / 0.62, 0, 1.15) ** 2 - y
 
 

@@ -69,7 +69,7 @@ def vocabulary() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def grammar(name: str, text: Path | None = None) -> Grammar:
-    """Give a grammar by name, or the one whose sentences are the lines of the file `text`.
+    """Return a grammar by name, or the one whose sentences are the lines of the file `text`.
 
     Raises:
         ConfigError: There is no such grammar.

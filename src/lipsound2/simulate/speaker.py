@@ -56,7 +56,7 @@ class Speaker:
         habits: How the speaker moves.
         light: The lights where the speaker sits.
         camera: The camera before which the speaker sits.
-        lens: What that camera does to pictures.
+        lens: What that camera does to frames.
         room: What is behind the speaker.
         wall: Colour of the wall in linear light.
         hum: Level of the noise in the room, as a share of full scale.
@@ -86,12 +86,12 @@ class Take(NamedTuple):
 
 
 def make_speaker(seed: int, number: int, size: int, difficulty: float) -> Speaker:
-    """Make up a speaker.
+    """Draw a random speaker.
 
     Args:
         seed: Seed of the corpus.
         number: Number of the speaker, from 0; women and men take turns.
-        size: Side of the pictures in pixels.
+        size: Side of the frames in pixels.
         difficulty: From 0, a studio, to 1, homes and cheap cameras, or more.
     """
     rng = np.random.default_rng([seed, number, 1])
@@ -221,7 +221,7 @@ def _lens(rng: np.random.Generator, difficulty: float, size: int) -> Lens:
 
 
 def _muted(rng: np.random.Generator, brightness: float) -> tuple[float, float, float]:
-    """Give a colour of modest saturation."""
+    """Return a colour of modest saturation."""
     grey = rng.uniform(0.0, 0.7)
     colour = brightness * (grey + (1 - grey) * rng.uniform(0.35, 1, 3))
     return tuple(colour.tolist())

@@ -1,4 +1,4 @@
-"""The number of a clip -> its speaker, its sentence, its sound and its pictures.
+"""The number of a clip -> its speaker, its sentence, its audio and its frames.
 
 Everything random comes from the seed of the corpus and the numbers of the speaker and of the clip, so
 that clip k is the same whatever was made before it.
@@ -42,7 +42,7 @@ class SimulateConfig:
         grammar: `grid`, `letters`, `digits` or `english`.
         text: A file with one sentence a line, in place of the grammar.
         seed: Where everything random comes from.
-        size: Side of the pictures in pixels, even.
+        size: Side of the frames in pixels, even.
         difficulty: 0 is a studio, 1 homes and cheap cameras.
         val: Share of the sentences held out for validation.
         test: Share of the sentences held out for testing.
@@ -84,7 +84,7 @@ class Plan(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """A clip: what was said and when, and the pictures, which are drawn as they are taken."""
+    """A clip: what was said and when, and the frames, which are drawn as they are taken."""
 
     speaker: Speaker
     take: Take
@@ -184,7 +184,7 @@ class Studio:
 
 @lru_cache(maxsize=2)
 def _cast(seed: int, number: int, size: int, difficulty: float) -> tuple[Speaker, Figure]:
-    """Make up a speaker and build the head, which takes a second."""
+    """Draw a random speaker and build the head, which takes a second."""
     speaker = make_speaker(seed, number, size, difficulty)
     return speaker, Figure(speaker.identity, speaker.look, np.random.default_rng([seed, number, 3]))
 

@@ -118,7 +118,7 @@ def articulate(
 
 
 def _target(label: str) -> Target:
-    """Give the target of a phone in IPA; of a diphthong, where it begins."""
+    """Return the target of a phone in IPA; of a diphthong, where it begins."""
     if label in CONSONANTS:
         return CONSONANTS[label]
     return Target(VOWELS[DIPHTHONGS.get(label, (label,))[0]], 1.0, 0.8)
@@ -152,7 +152,7 @@ def _blend(pulls: Sequence[_Pull], organ: str, times: Float[np.ndarray, " moment
 
 
 def _hold(phone: Timed, times: Float[np.ndarray, " moments"]) -> Float[np.ndarray, " moments"]:
-    """Give the course of a contact: 1 while it is held, with smooth flanks."""
+    """Return the envelope of a contact: 1 while it is held, with smooth flanks."""
     end = phone.end - (STOP_RELEASE if phone.label in "pb" else 0.0)
     start = min(phone.start, end - SHORTEST_HOLD)
     before, after = (start - times) / APPROACH, (times - end) / RELEASE
@@ -163,7 +163,7 @@ def _hold(phone: Timed, times: Float[np.ndarray, " moments"]) -> Float[np.ndarra
 def _silence(
     phones: Sequence[Timed], times: Float[np.ndarray, " moments"], ends: float
 ) -> Float[np.ndarray, " moments"]:
-    """Tell how silent it is: 1 well before the first phone, after the last and in long pauses between."""
+    """Return the silence envelope: 1 well before the first phone, after the last and in long pauses between."""
     parted = [phone for phone in phones if "close" not in _target(phone.label).organs]
     edges = [-1.0, *(edge for phone in parted for edge in (phone.start, phone.end)), ends + 1.0]
     quiet = np.zeros(len(times))

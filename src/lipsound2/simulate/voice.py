@@ -89,7 +89,7 @@ def voices() -> dict[str, Float[np.ndarray, "lengths 256"]]:
 
 
 class Kokoro:
-    """Say sentences; the same sentence in the same manner always sounds the same on one machine.
+    """Synthesise sentences; the same sentence in the same manner always sounds the same on one machine.
 
     Raises:
         MissingExtraError: onnxruntime or the packages with the model are not installed.
@@ -176,7 +176,7 @@ def _style(voice: str, tokens: int) -> Float32[np.ndarray, "1 256"]:
 def _timed(
     text: str, edges: Float[np.ndarray, " edges"], words: list[str], step: float
 ) -> tuple[list[Timed], list[Timed]]:
-    """Give phones and words their times; sign i of `text` lasts from edge i to edge i + 1.
+    """Assign times to phones and words; sign i of `text` lasts from edge i to edge i + 1.
 
     Stress marks belong to the phone after them, length marks to the one before, and the breath between
     two words to both of their phones, unless it is long enough to be a pause.

@@ -14,7 +14,7 @@ ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 
 
 class Word(NamedTuple):
-    """A word that was read, when it is said in seconds, and how sure the reader is, in 0..1."""
+    """A recognised word, its start and end in seconds, and its confidence, 0..1."""
 
     text: str
     start: float
@@ -28,7 +28,7 @@ class Transcript:
 
     Attributes:
         words: In order, not overlapping.
-        note: Why there is nothing, or less than was heard.
+        note: Why there are no words, or fewer.
         separator: What stands between words: a space, or nothing in scripts that have none.
     """
 
@@ -108,17 +108,17 @@ class Alphabet:
 
 
 class ErrorRates(NamedTuple):
-    """Edits a word and a character over all texts together."""
+    """Word and character error rates over all texts together."""
 
     wer: float
     cer: float
 
 
 def error_rates(pairs: Iterable[tuple[str, str]]) -> ErrorRates:
-    """Compare texts with what they should be.
+    """Compute WER and CER of hypotheses.
 
     Args:
-        pairs: What was said and what was read, both clean.
+        pairs: Reference and hypothesis, both normalised.
     """
     edits = [0, 0]
     sizes = [0, 0]
