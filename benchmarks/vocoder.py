@@ -16,8 +16,9 @@ from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, audio_16k, audio_22k
 from lipsound2.errors import MissingExtraError
 from lipsound2.vocoder import GriffinLim, Vocoder
-from lipsound2.vocoder.config import waveglow_256, waveglow_small
+from lipsound2.vocoder.config import waveglow_256, waveglow_medium, waveglow_small
 from lipsound2.vocoder.hifigan import load_hifigan
+from lipsound2.vocoder.integers import integers_are_fast
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 from lipsound2.vocoder.waveglow import WaveGlow
 
@@ -26,11 +27,15 @@ def vocoders(device: str) -> Iterator[tuple[str, Vocoder]]:
     """Make each vocoder in turn, in half precision too where that is what it does by itself."""
     yield "Griffin-Lim, 30 iterations", GriffinLim(audio_16k())
     torch.manual_seed(0)
-    for name, config in (("WaveGlow small", waveglow_small()), ("WaveGlow 256", waveglow_256())):
+    sizes = (("small", waveglow_small()), ("medium", waveglow_medium()), ("256", waveglow_256()))
+    for size, config in sizes:
+        name = f"WaveGlow {size}"
         model = WaveGlow(config).to(device).eval()
         fast = WaveGlowVocoder(model)
         if fast.half:
             yield f"{name}, bfloat16", fast
+        if integers_are_fast(torch.device(device)):
+            yield f"{name}, 8-bit integers", WaveGlowVocoder(model, half=False, integers=True)
         yield f"{name}, float32", WaveGlowVocoder(model, half=False)
     try:
         gan = load_hifigan(audio_16k(), device)

@@ -34,7 +34,7 @@ from lipsound2.training.run import Sources, make_fabric
 from lipsound2.training.run import run as train
 from lipsound2.training.segments import STEP, Segment, SegmentDataset
 from lipsound2.training.tasks.vocoder import VocoderTask
-from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_small
+from lipsound2.vocoder.config import VocoderLossConfig, WaveGlowConfig, waveglow_256, waveglow_medium, waveglow_small
 from lipsound2.vocoder.synthesis import load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import WaveGlow
 
@@ -359,6 +359,7 @@ def test_presets_and_the_recipe_of_the_repository(tmp_path):
     assert vocoder_recipe("nvidia").model == waveglow_256()
     assert finetune_vocoder_recipe().train.learning_rate < vocoder_recipe().train.learning_rate
     assert read_settings(ROOT / "recipes" / "waveglow-s1.json", vocoder_recipe()).model == waveglow_small()
+    assert read_settings(ROOT / "recipes" / "waveglow-gpu.json", vocoder_recipe()).model == waveglow_medium()
 
 
 def test_the_commands_train_and_fine_tune(prepared, lips, tmp_path):

@@ -20,6 +20,7 @@ from lipsound2.vocoder.config import WaveGlowConfig, waveglow_256, waveglow_smal
 from lipsound2.vocoder.consistency import made_consistent
 from lipsound2.vocoder.coupling import Coupling
 from lipsound2.vocoder.denoise import bias, denoise
+from lipsound2.vocoder.integers import integers_are_fast, quantize
 from lipsound2.vocoder.prediction import colour, predictor, whiten
 from lipsound2.vocoder.synthesis import WaveGlowVocoder, load_waveglow, waveglow_folder
 from lipsound2.vocoder.waveglow import Flowed, WaveGlow, surprise
@@ -276,6 +277,29 @@ def test_half_precision_makes_nearly_the_same_sound():
     model, mel = make(PREDICTING), sound()[1][0]
     full, half = (WaveGlowVocoder(model, half=half)(mel) for half in (False, True))
     assert 0 < (full - half).std() < 0.05 * full.std()
+
+
+@pytest.mark.skipif(not integers_are_fast(torch.device("cpu")), reason="this processor has no VNNI")
+@pytest.mark.parametrize(
+    "config", [EARLY, replace(PREDICTING, kernel=5), waveglow_small()], ids=["early", "5", "small"]
+)
+def test_integers_make_nearly_the_same_sound(config, monkeypatch):
+    monkeypatch.setattr("lipsound2.vocoder.integers.BLOCK", 64)
+    model = make(config)
+    mel = torch.randn(config.audio.n_mels, 30, generator=torch.Generator().manual_seed(0)) - 3
+    full, whole = (WaveGlowVocoder(model, half=False, integers=integers)(mel) for integers in (False, True))
+    assert 0 < (full - whole).std() < 0.03 * full.std()
+    # What is kept of the weights follows them.
+    model.load_state_dict(make(config, seed=1).state_dict())
+    full, whole = (WaveGlowVocoder(model, half=False, integers=integers)(mel) for integers in (False, True))
+    assert 0 < (full - whole).std() < 0.03 * full.std()
+
+
+def test_integers_round_to_the_nearest():
+    for x in (torch.linspace(-3, 1, 99), torch.linspace(0.5, 2, 99), torch.zeros(99), torch.linspace(-2, -1, 99)):
+        rows = quantize(x[:, None])
+        back = (rows.numbers.float() - rows.zero) * rows.scale
+        assert (back[:, 0] - x).abs().max() <= 0.501 * rows.scale
 
 
 def test_the_denoiser_takes_the_hum_off():

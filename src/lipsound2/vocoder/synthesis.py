@@ -14,6 +14,7 @@ from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.consistency import context, made_consistent
 from lipsound2.vocoder.denoise import bias, denoise
 from lipsound2.vocoder.half import half_is_fast, halved
+from lipsound2.vocoder.integers import integers_are_fast
 from lipsound2.vocoder.prediction import Predictor, colour
 from lipsound2.vocoder.waveglow import WaveGlow
 
@@ -30,6 +31,8 @@ class WaveGlowVocoder:
         denoise: Strength of the denoiser; by default the configuration's.
         seed: Of the noise.
         half: Whether the networks compute in half precision; by default where that is fast.
+        integers: Whether they compute in 8-bit integers; by default where that is fast, if `half` is left open too
+            and does not hold.
         chunk: Mel frames a window, apart from what overlaps.
     """
 
@@ -42,6 +45,7 @@ class WaveGlowVocoder:
         denoise: float | None = None,
         seed: int = 0,
         half: bool | None = None,
+        integers: bool | None = None,
         chunk: int = 400,
     ) -> None:
         self.model = model
@@ -50,6 +54,9 @@ class WaveGlowVocoder:
         self.strength = model.config.denoise if denoise is None else denoise
         self.seed = seed
         self.half = half_is_fast(model.upsample.weight.device) if half is None else half
+        if integers is None:
+            integers = half is None and not self.half and integers_are_fast(model.upsample.weight.device)
+        self.integers = integers
         self.chunk = chunk
 
     def __call__(self, mel: Float[Tensor, "mels frames"]) -> Float[Tensor, " samples"]:
@@ -85,7 +92,7 @@ class WaveGlowVocoder:
             mel, noise = window.columns[None].split([self.audio.n_mels, hop], dim=1)
             z = noise.unflatten(1, (config.group, config.steps_per_frame)).transpose(2, 3).flatten(2)
             with torch.no_grad(), self._precision():
-                wave = self.model.unflow(mel, z)[:, window.core.start * hop : window.core.stop * hop]
+                wave = self.model.unflow(mel, z, self.integers)[:, window.core.start * hop : window.core.stop * hop]
             if config.prediction:
                 by = Predictor(*(part[:, window.core] for part in self.model.predictor(mel)))
                 wave = colour(wave, by, past)

@@ -1,5 +1,6 @@
 """Log-mel and noise <-> waveform: WaveGlow (Prenger, Valle & Catanzaro 2018)."""
 
+from collections.abc import Callable
 from math import log, pi, sqrt
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.coupling import Affine, Coupling, Folded, Inversion, Mixing, inversions
+from lipsound2.vocoder.derived import Derived
+from lipsound2.vocoder.integers import Integers, affine, quantize, to_integers
 from lipsound2.vocoder.prediction import Predictor, colour, predictor, whiten
 
 
@@ -76,6 +79,7 @@ class WaveGlow(nn.Module):
             Coupling(width // 2, config.condition, config.layers, config.channels, config.kernel)
             for width in config.widths
         )
+        self._quantized: dict[int, Derived[Integers]] = {}
 
     def forward(
         self,
@@ -124,11 +128,22 @@ class WaveGlow(nn.Module):
             return colour(wave, self.predictor(mel)) if self.config.prediction else wave
 
     def unflow(
-        self, mel: Float[Tensor, "batch mels frames"], z: Float[Tensor, "batch group steps"]
+        self,
+        mel: Float[Tensor, "batch mels frames"],
+        z: Float[Tensor, "batch group steps"],
+        integers: bool = False,
     ) -> Float[Tensor, "batch samples"]:
-        """Turn noise into what the flows see: sound, or the residual of its linear prediction; without gradients."""
+        """Turn noise into what the flows see: sound, or the residual of its linear prediction; without gradients.
+
+        Args:
+            mel: Log-mel.
+            z: Noise.
+            integers: Compute the couplings in 8-bit integers, as `vocoder.integers` says; only of batches of one.
+        """
         with torch.no_grad():
             condition = self._condition(mel)
+            if integers:
+                return self._undone(z, self._in_integers(condition), None)
             return self._unflow(self._flows(condition), condition, z, None)
 
     def inversions(self) -> Inversions:
@@ -165,16 +180,34 @@ class WaveGlow(nn.Module):
         z: Float[Tensor, "batch group steps"],
         known: Inversions | None,
     ) -> Float[Tensor, "batch samples"]:
+        return self._undone(z, lambda number, kept: flows[number].affine(kept, condition), known)
+
+    def _in_integers(self, condition: Float[Tensor, "1 condition steps"]) -> Callable[[int, Tensor], Affine]:
+        mel, kernel = quantize(condition[0].T), self.config.kernel
+
+        def say(number: int, kept: Tensor) -> Affine:
+            return affine(kept, mel, self._integers(number), kernel)
+
+        return say
+
+    def _integers(self, number: int) -> Integers:
+        coupling, kept = self.couplings[number], self._quantized.setdefault(number, Derived())
+        return kept.of(lambda: to_integers(coupling.folded()), [*coupling.parameters()])  # type: ignore[operator]
+
+    def _undone(
+        self, z: Float[Tensor, "batch group steps"], say: Callable[[int, Tensor], Affine], known: Inversions | None
+    ) -> Float[Tensor, "batch samples"]:
+        """Undo the flows, of which `say` tells what each one's coupling says of one half."""
         x = z[:, z.shape[1] - self.config.widths[-1] :]
-        for number, flow in reversed(list(enumerate(flows))):
-            width = flow.width
+        mixings: list[Mixing] = list(self.mixings)  # type: ignore[arg-type]
+        for number, width in reversed(list(enumerate(self.config.widths))):
             if x.shape[1] < width:
                 x = torch.cat([z[:, z.shape[1] - width : z.shape[1] - x.shape[1]], x], dim=1)
             kept, changed = x.chunk(2, dim=1)
-            shift, log_scale = flow.affine(kept, condition)
+            shift, log_scale = say(number, kept)
             inversion = known and Inversion(known.inverses[number, :width, :width], known.log_dets[number])
             with _exactly(x):
-                x = flow.mixing.undo(torch.cat([kept, (changed - shift) * (-log_scale).exp()], dim=1), inversion)
+                x = mixings[number].undo(torch.cat([kept, (changed - shift) * (-log_scale).exp()], dim=1), inversion)
         return x.transpose(1, 2).flatten(1)
 
     def _condition(self, mel: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch condition steps"]:
