@@ -34,7 +34,7 @@ DetectorFactory = Callable[[], faces.Detector]
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Say how a corpus is prepared.
+    """How a corpus is prepared.
 
     Attributes:
         sample: How each clip becomes a sample.
@@ -68,7 +68,7 @@ class Task(NamedTuple):
         return str(self.clip.video)
 
     def done(self) -> bool:
-        """Tell whether an earlier run finished the clip."""
+        """Return whether an earlier run finished the clip."""
         return self.sample.exists() or self.failure.exists()
 
 

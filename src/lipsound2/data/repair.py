@@ -103,7 +103,7 @@ def _complete(
 
 
 def _accounted(clips: list[Clip], entries: list[Entry], failures: dict[str, dict[str, object]]) -> bool:
-    """Tell whether each clip of a shard is in it or failed."""
+    """Return whether each clip of a shard is in it or failed."""
     made = [str(entry.meta.get("id")) for entry in entries]
     return Counter(made + [clip.id for clip in clips if clip.id in failures]) == Counter(clip.id for clip in clips)
 
@@ -123,7 +123,7 @@ def _restage(output: Path, name: str, clips: list[Clip], failures: dict[str, dic
 
 
 def _other_clips(output: Path, listing: dict[str, list[str]]) -> DataError:
-    """Say which clips are new, which are gone and which changed their split."""
+    """Return an error that names clips that are new, gone or in another split."""
     begun, now = _splits_begun(output), _splits(listing)
     added, gone = sorted(now.keys() - begun.keys()), sorted(begun.keys() - now.keys())
     moved = sorted(clip for clip in now.keys() & begun.keys() if begun[clip] not in ("", now[clip]))
