@@ -151,7 +151,7 @@ def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], 
 
 
 def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
-    """Give the mean log-mel frame of the train split, else that of the pack's own training data."""
+    """Return the mean log-mel frame of the train split, else that of the pack's own training data."""
     material = load_material(replace(source, split="train", speakers=(), limit=FLOOR_CLIPS))
     audio = pipeline.model.config.audio
     mels = []
