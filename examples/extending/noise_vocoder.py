@@ -7,12 +7,12 @@ This file is the command `lipsound2` with one vocoder more. docs/extending.md wa
 
 import torch
 from jaxtyping import Float
-from lipsound2.vocoder.windows import windows
 from torch import Tensor
 
 from lipsound2.audio import istft, mel_to_magnitude, stft
 from lipsound2.cli import main
 from lipsound2.config import AudioConfig
+from lipsound2.runtime.windows import windows
 from lipsound2.vocoder.choose import VOCODERS
 
 

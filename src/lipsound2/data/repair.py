@@ -80,12 +80,8 @@ def restage_if_damaged(output: Path, shards: Shards) -> None:
     kept = [name for name, clips in shards.items() if _restage(output, name, clips, failures)]
     (output / INDEX_NAME).unlink()
     lost = len(shards) - len(kept)
-    what = (
-        f"{lost} of {len(shards)} shards are damaged and prepared again"
-        if lost
-        else "the index is damaged and prepared again"
-    )
-    warn(f"{output}: {what}")
+    what = f"{lost} of {len(shards)} shards are" if lost else "the index is"
+    warn(f"{output}: {what} damaged and prepared again")
 
 
 def _indexed(output: Path) -> dict[str, list[Entry]] | None:

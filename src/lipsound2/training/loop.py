@@ -234,9 +234,8 @@ class Trainer:
             changed = left == 0 and self.step < self.total and self._learn()
             if self.step % every == 0 or self.step == self.total:
                 self._validate(epoch + bool(left))
-                self.watch.start()
-            if left == 0:
                 self._save()
+                self.watch.start()
             if changed or self._stopped():
                 return
 
