@@ -257,8 +257,8 @@ def choose_entries(folder: Path, split: str, speakers: Sequence[str] = ()) -> li
 class EpochBatches(Sampler[list[Place]]):
     """Batches of places, shuffled anew each epoch, equally many per process.
 
-    Setting `epoch` and `start` takes up any epoch at any batch; what is left is exactly what an
-    undisturbed run would have seen.
+    With `epoch` and `start` set, iteration resumes in any epoch at any batch, with exactly the batches of an
+    uninterrupted run.
 
     Args:
         size: Number of examples in the data set.

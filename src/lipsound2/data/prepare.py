@@ -1,9 +1,9 @@
 """A corpus -> shards of samples with an index, on all cores, resumable after any interruption.
 
-Which clip goes into which shard is settled before work begins. Each finished clip is first a file
-of its own in `.staging`, so a kill costs the clips under way and no more; a shard whose clips are
-all done is put together and its staging removed. A run that was killed and taken up again
-therefore ends with the same bytes as one that was not.
+Clips are assigned to shards before work begins. Each finished clip is first a file of its own in
+`.staging`, so a kill only loses the clips in progress; a shard whose clips are all done is
+assembled and its staging removed. A run that was killed and resumed therefore gives the same
+bytes as an uninterrupted one.
 """
 
 import json

@@ -85,7 +85,7 @@ def choose_recipe(
         options: Values by the keys of the settings, such as `train.epochs`; they come before both.
 
     Raises:
-        ConfigError: A setting is not known, not of its kind or out of its range, or one of two would do nothing.
+        ConfigError: A setting is unknown, has another type or is out of range, or would have no effect.
     """
     options = options or {}
     twice = [key for key in options if any(line.partition("=")[0].strip() == key for line in assignments)]
