@@ -19,8 +19,9 @@ $(VENV)/ready: pyproject.toml
 
 setup: $(VENV)/ready
 
+# Each core runs tests by itself, on one thread: two of several threads each would wait for one another.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
 
 # A built wheel in a fresh environment of every other supported Python at hand; minutes and gigabytes for each.
 test-pythons: $(VENV)/ready
