@@ -106,10 +106,14 @@ def main() -> None:
         maker = multiprocessing.get_context("fork").Process(target=make_video, args=(video, clip))
         maker.start()
         maker.join()
-        for title, stages in (
+        groups = (
             (f"The pack {found.info.name}", pack_stages(found, video, clip)),
             ("The paper's sizes, with random weights", paper_stages(video, clip, options.quick)),
-        ):
+        )
+        names = dict.fromkeys(stage.name for _, stages in groups for stage in stages)
+        if not any(options.stage in name for name in names):
+            parser.error(f"no stage's name contains {options.stage!r}; there are {', '.join(names)}")
+        for title, stages in groups:
             print(f"\n## {title}\n\n{COLUMNS}", flush=True)
             for stage in stages:
                 if options.stage in stage.name:

@@ -61,6 +61,8 @@ def test_a_decoder_of_ones_own(extended):
     assert spoken.mel.shape == (80, 200)
     model.train()(clip(6), torch.tensor([6]), torch.randn(1, 80, 24)).after.square().mean().backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
+    with pytest.raises(ConfigError, match="kind 'gru' needs whole mel frames"):
+        make(replace(wanted, audio=audio_22k()))
 
 
 def test_the_recipe_of_the_decoder_names_it(extended):
@@ -99,7 +101,7 @@ def test_the_command_prepares_a_corpus_of_ones_own(clips, tmp_path):
 def test_an_unknown_corpus_names_those_there_are():
     with pytest.raises(ConfigError, match="no corpus layout 'ravdess'") as caught:
         corpora.find_reader("ravdess")
-    assert caught.value.hint == "known: folder, grid"
+    assert caught.value.hint == f"known: {', '.join(corpora.READERS)}"
 
 
 @pytest.mark.parametrize("audio", [audio_16k(), audio_22k()])

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from lipsound2.config import (
 from lipsound2.errors import ConfigError
 from lipsound2.inference.windows import Window, cross_fade, generate
 from lipsound2.model import LipSound2
-from lipsound2.model.attention import LocationAwareAttention
+from lipsound2.model.attention import Attention, LocationAwareAttention
 from lipsound2.model.memory import Decoder, Memory
 from lipsound2.runtime.windows import evenly
 
@@ -150,6 +151,39 @@ def test_attention_against_plain_loops():
     torch.testing.assert_close(weights[0, :6], expected, atol=1e-5, rtol=1e-4)
     assert weights[0, 6] == 0
     torch.testing.assert_close(context[0], (expected[:, None] * memory[0, :6]).sum(0), atol=1e-5, rtol=1e-4)
+
+
+class ByContent(torch.nn.Module):
+    """Another attention: scaled dot products (Vaswani et al. 2017)."""
+
+    class Sought(NamedTuple):
+        values: torch.Tensor
+        penalty: torch.Tensor
+
+    def __init__(self, query_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        self.query = torch.nn.Linear(query_dim, memory_dim)
+
+    def prepare(self, memory, mask):
+        return self.Sought(memory, torch.zeros(mask.shape).masked_fill(~mask, -torch.inf))
+
+    def forward(self, query, sought, previous, cumulative):
+        energy = (sought.values @ self.query(query)[..., None])[..., 0] / sought.values.shape[-1] ** 0.5
+        weights = (energy + sought.penalty).softmax(-1)
+        return (weights[:, None] @ sought.values)[:, 0], weights
+
+
+def test_the_decoder_takes_any_attention():
+    model = make(tiny())
+    model.decoder.attention = ByContent(16, 16)
+    assert isinstance(model.decoder.attention, Attention)
+    lengths = torch.tensor([5, 9])
+    padded = torch.cat([torch.nn.functional.pad(clip(5), (0, 0, 0, 0, 0, 4), value=255), clip(9)])
+    together = model(padded, lengths)
+    torch.testing.assert_close(together.after[0, :, :20], model(clip(5), lengths[:1]).after[0], atol=1e-4, rtol=1e-4)
+    assert together.alignment[0, :, 5:].abs().max() == 0
+    model.train()(clip(6), torch.tensor([6]), torch.randn(1, 80, 24)).after.square().mean().backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
 @pytest.mark.parametrize("kind", ["attention", "frame"])

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from lipsound2.config import AttentionDecoderConfig, FrameDecoderConfig, TrainConfig, small
+from lipsound2.config import DECODERS, AttentionDecoderConfig, FrameDecoderConfig, TrainConfig, small
 from lipsound2.errors import ConfigError
 from lipsound2.settings import BASE, assign, changes, keys, merge, plain, read_settings
 from lipsound2.training.recipes.asr import AsrRecipe
@@ -112,7 +112,7 @@ def test_a_decoder_of_another_kind_starts_from_its_own_defaults():
     assert recipe.model.decoder == FrameDecoderConfig(layers=2)
     recipe = assign(pretrain_recipe(), ["model.decoder.lstm_dim=64"])
     assert recipe.model.decoder == AttentionDecoderConfig(prenet_dim=128, lstm_dim=64, frames_per_step=4)
-    with pytest.raises(ConfigError, match=r"decoder\.kind takes one of attention, frame, got 'foo'"):
+    with pytest.raises(ConfigError, match=rf"decoder\.kind takes one of {', '.join(DECODERS)}, got 'foo'"):
         assign(pretrain_recipe(), ["model.decoder.kind=foo"])
 
 

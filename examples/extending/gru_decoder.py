@@ -68,8 +68,7 @@ class GruDecoder(nn.Module):
 def build(model: ModelConfig, memory_dim: int) -> GruDecoder:
     """Build the decoder of a model."""
     assert isinstance(model.decoder, GruDecoderConfig)
-    rate = model.audio.frames_per_video_frame(model.video.fps)
-    return GruDecoder(model.decoder, model.audio.n_mels, memory_dim, int(rate))
+    return GruDecoder(model.decoder, model.audio.n_mels, memory_dim, model.whole_rate())
 
 
 config.DECODERS["gru"] = GruDecoderConfig

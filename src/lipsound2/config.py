@@ -284,6 +284,21 @@ class ModelConfig:
         if not 0 <= self.overlap < self.window:
             raise ConfigError(f"an overlap of 0..{self.window - 1} frames was expected, got {self.overlap}")
 
+    def whole_rate(self) -> int:
+        """Give the mel frames that one video frame lasts, for a decoder that needs a whole number of them.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        rate = self.audio.frames_per_video_frame(self.video.fps)
+        if rate.denominator != 1:
+            raise ConfigError(
+                f"a decoder of kind {self.decoder.kind!r} needs whole mel frames a video frame, "
+                f"these are {float(rate):.3f}",
+                "choose hop_length and sample_rate that fit, or the kind 'attention'",
+            )
+        return rate.numerator
+
 
 @dataclass(frozen=True)
 class MelLossConfig:

@@ -20,7 +20,7 @@ from lipsound2.runtime.terminal import counting, result, say
 
 
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="Layout of the corpus: folder or grid.", show_default=False)],
+    corpus: Annotated[str, typer.Argument(help="Layout of the corpus, such as folder or grid.", show_default=False)],
     source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
     output: Output = Path("prepared"),
     protocol: Annotated[str | None, typer.Option(help="Splits by name, such as grid-unseen.")] = None,

@@ -24,8 +24,6 @@ def read_folder(root: Path) -> Iterator[Clip]:
     Raises:
         DataError: There is no such folder, or no video in it.
     """
-    if not root.is_dir():
-        raise DataError(f"no such folder: {root}")
     videos = find_videos(root)
     if not videos:
         raise DataError(f"no video below {root}", f"known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
@@ -50,7 +48,12 @@ def find_videos(root: Path) -> list[Path]:
     """List the video files below a folder by name; hidden files and folders are passed over.
 
     Linked folders are entered, but none within itself; links to nothing are listed, for whoever opens them to report.
+
+    Raises:
+        DataError: There is no such folder.
     """
+    if not root.is_dir():
+        raise DataError(f"no such folder: {root}")
     unread: list[OSError] = []
     videos = sorted(path for _, files in walk(root, unread.append) for path in files if _is_video(path))
     if unread:

@@ -1,10 +1,46 @@
 """Decoder state and memory -> context: location-aware attention (Chorowski et al. 2015)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Sought(Protocol):
+    """A memory as an attention looks at it: the memory itself, and whatever else the attention's steps need."""
+
+    @property
+    def values(self) -> Float[Tensor, "batch time memory_dim"]:
+        """Return the memory."""
+        ...
+
+
+@runtime_checkable
+class Attention(Protocol):
+    """Decoder state and memory -> context; a module of torch. See docs/extending.md."""
+
+    def prepare(self, memory: Float[Tensor, "batch time memory_dim"], mask: Bool[Tensor, "batch time"]) -> Sought:
+        """Compute once a batch what every step needs; `mask` is where the memory is not padding."""
+        ...
+
+    def __call__(
+        self,
+        query: Float[Tensor, "batch query_dim"],
+        sought: Any,
+        previous: Float[Tensor, "batch time"],
+        cumulative: Float[Tensor, "batch time"],
+    ) -> tuple[Float[Tensor, "batch memory_dim"], Float[Tensor, "batch time"]]:
+        """Return the context vector and the weights over memory steps, which sum to 1 and are 0 on padding.
+
+        Args:
+            query: The decoder's state.
+            sought: What `prepare` returned.
+            previous: The weights of the step before; at first all on the first memory vector.
+            cumulative: The sum of all weights so far.
+        """
+        ...
 
 
 class LocationAwareAttention(nn.Module):
@@ -30,7 +66,7 @@ class LocationAwareAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         self.energy = nn.Linear(dim, 1, bias=False)
 
-    def prepare(self, memory: Float[Tensor, "batch time memory_dim"], mask: Bool[Tensor, "batch time"]) -> "Sought":
+    def prepare(self, memory: Float[Tensor, "batch time memory_dim"], mask: Bool[Tensor, "batch time"]) -> "Located":
         """Precompute what every decoder step needs.
 
         The convolution over the previous weights and the projection of its filters are both linear, so that one
@@ -38,12 +74,12 @@ class LocationAwareAttention(nn.Module):
         """
         penalty = torch.zeros_like(memory[..., 0]).masked_fill(~mask, -torch.inf)
         kernel = torch.einsum("df,fcw->dcw", self.location.weight, self.location_conv.weight)
-        return Sought(memory, self.memory(memory) + self.bias, penalty, kernel)
+        return Located(memory, self.memory(memory) + self.bias, penalty, kernel)
 
     def forward(
         self,
         query: Float[Tensor, "batch query_dim"],
-        sought: "Sought",
+        sought: "Located",
         previous: Float[Tensor, "batch time"],
         cumulative: Float[Tensor, "batch time"],
     ) -> tuple[Float[Tensor, "batch memory_dim"], Float[Tensor, "batch time"]]:
@@ -55,8 +91,8 @@ class LocationAwareAttention(nn.Module):
         return torch.bmm(weights[:, None], sought.values)[:, 0], weights
 
 
-class Sought(NamedTuple):
-    """A memory prepared for attention.
+class Located(NamedTuple):
+    """A memory prepared for location-aware attention.
 
     Attributes:
         values: The memory.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lipsound2.config import AttentionDecoderConfig
-from lipsound2.model.attention import LocationAwareAttention, Sought
+from lipsound2.model.attention import Attention, LocationAwareAttention, Sought
 from lipsound2.model.memory import Decoded, Memory
 from lipsound2.runtime.graphs import Recorded, cuda_graphs
 
@@ -57,7 +57,7 @@ class AttentionDecoder(nn.Module):
         self.prenet = Prenet(mels, config.prenet_dim, config.prenet_dropout) if config.prenet_dim else nn.Identity()
         self.lstm = nn.LSTMCell((config.prenet_dim or mels) + memory_dim, config.lstm_dim)
         self.dropout = nn.Dropout(config.dropout)
-        self.attention = LocationAwareAttention(
+        self.attention: Attention = LocationAwareAttention(
             config.lstm_dim, memory_dim, config.attention_dim, config.location_filters, config.location_width
         )
         self.linear = nn.Linear(config.lstm_dim + memory_dim, mels * config.frames_per_step)

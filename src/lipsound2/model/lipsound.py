@@ -149,19 +149,8 @@ def _attention(config: ModelConfig, memory_dim: int) -> Decoder:
 
 
 def _frame(config: ModelConfig, memory_dim: int) -> Decoder:
-    """Build a `FrameDecoder`, which needs a whole number of mel frames per video frame.
-
-    Raises:
-        ConfigError: The number is not whole.
-    """
     assert isinstance(config.decoder, FrameDecoderConfig)
-    rate = config.audio.frames_per_video_frame(config.video.fps)
-    if rate.denominator != 1:
-        raise ConfigError(
-            f"a decoder of kind 'frame' needs whole mel frames per video frame, these are {float(rate):.3f}",
-            "choose hop_length and sample_rate that fit, or the kind 'attention'",
-        )
-    return FrameDecoder(config.decoder, config.audio.n_mels, memory_dim, rate.numerator)
+    return FrameDecoder(config.decoder, config.audio.n_mels, memory_dim, config.whole_rate())
 
 
 DECODERS: dict[str, Callable[[ModelConfig, int], Decoder]] = {"attention": _attention, "frame": _frame}

@@ -53,7 +53,7 @@ class Decoder(Protocol):
         target: Float[Tensor, "batch mels frames"] | None = None,
         own: Bool[Tensor, "batch most_steps"] | None = None,
     ) -> Decoded:
-        """Decode.
+        """Decode into exactly `frames` mel frames.
 
         Args:
             memory: The encoded clips.
