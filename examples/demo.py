@@ -1,4 +1,4 @@
-"""Speak and read silent videos, and compare with what was said: `python examples/demo.py [VIDEO ...]`."""
+"""Speak and read silent videos, and compare with the reference text: `python examples/demo.py [VIDEO ...]`."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ PACK = "grid-s1"
 
 
 def main() -> None:
-    """Speak each video, by default the silent ones beside this file; a `.txt` beside one tells what was said."""
+    """Speak each video, by default the silent ones beside this file; a `.txt` beside one holds the reference text."""
     videos = [Path(name) for name in sys.argv[1:]] or sorted(EXAMPLES.glob("*-silent.mp4"))
     pipeline = lipsound2.load(PACK)
     recognizer = choose("jasper", find_pack(PACK).recognizer)
@@ -24,8 +24,8 @@ def main() -> None:
         files = speech.save(OUTPUT, formats=("wav", "mp4", "png", "txt", "srt"), force=True)
         script = video.with_name(video.stem.removesuffix("-silent") + ".txt")
         print(video)
-        print("  said: ", script.read_text(encoding="utf-8").strip() if script.exists() else "(not known)")
-        print("  read: ", speech.transcript.text if speech.transcript else "")
+        print("  reference:  ", script.read_text(encoding="utf-8").strip() if script.exists() else "(not known)")
+        print("  hypothesis: ", speech.transcript.text if speech.transcript else "")
         print("  files:", *files)
 
 

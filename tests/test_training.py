@@ -292,7 +292,7 @@ def test_training_ends_when_validations_become_no_better(prepared, tmp_path, mon
     monkeypatch.setattr(MelTask, "validate", lambda *_: Validation(1.0, {"error": 1.0}))
     pretrain(prepared, tmp_path, recipe(epochs=9, patience=2))
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
-    assert "no better for 2 validations" in " ".join(capsys.readouterr().err.split())
+    assert "no improvement for 2 validations" in " ".join(capsys.readouterr().err.split())
 
 
 def test_validation_by_updates_and_by_estoi(prepared, tmp_path):

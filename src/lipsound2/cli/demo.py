@@ -17,4 +17,6 @@ def demo(output: Output = Path("out")) -> None:
     speech = lipsound2.load().speak(example()).read(choose("jasper", find_pack(DEFAULT_PACK).recognizer))
     paths = [str(path) for path in speech.save(output, "demo", ("wav", "mp4", "png", "txt", "srt"), force=True)]
     read = speech.transcript.text if speech.transcript else ""
-    result("\n".join([*paths, f"said: {SAID}", f"read: {read}"]), {"outputs": paths, "said": SAID, "read": read})
+    result(
+        "\n".join([*paths, f"reference: {SAID}", f"hypothesis: {read}"]), {"outputs": paths, "said": SAID, "read": read}
+    )

@@ -102,7 +102,8 @@ class ClipDataset(Dataset[Stretch]):
         self.seed = seed
         self._check_rates()
         self.frames = round(seconds * video.fps)
-        self.places = [(clip, part) for clip, entry in enumerate(self.entries) for part in range(self._parts(entry))]
+        places = [(clip, part) for clip, entry in enumerate(self.entries) for part in range(self._parts(entry))]
+        self.places = places if augment else spread(places, limit)
         self.box = seen_box(video, augment)
         self.device = torch.device("cpu")
         self.multiple = 1

@@ -87,6 +87,9 @@ class Trainer:
         task.model.to(fabric.device)
         self.parameters = list(task.model.parameters())
         self.average = copy.deepcopy(task.model).requires_grad_(False).eval()
+        for module in self.average.modules():
+            if isinstance(module, torch.nn.RNNBase):
+                module.flatten_parameters()  # in one piece, as cuDNN wants them; a copy lies in several
         self.model, self.optimizer = fabric.setup(task.model, make_optimizer(self.parameters, settings))
         self.batches = EpochBatches(
             len(task.train),  # type: ignore[arg-type]

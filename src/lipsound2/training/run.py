@@ -1,5 +1,6 @@
 """A recipe and prepared folders -> a run folder, for every training command."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,6 +145,9 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
     if local > (1 if number else most or local):
         raise ConfigError(f"{local} processes for {1 if number else most} of {device}", "give fewer with --devices")
     strategy = "ddp" if local * nodes > 1 else "auto"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")  # TensorFloat-32
     return lightning_fabric.Fabric(
         accelerator=kind,
         devices=[int(number)] if number and kind != "cpu" else local,

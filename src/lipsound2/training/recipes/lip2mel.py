@@ -55,7 +55,7 @@ class Lip2MelRecipe:
     dropout: float = 1.0
     speakers: tuple[str, ...] = ()
     clips: int = 0
-    seconds: float = 0.0
+    seconds: float = 4.0
     best: Literal["error", "estoi"] = "error"
     val_clips: int = 200
     recompute: bool = False
@@ -94,7 +94,7 @@ class Lip2MelRecipe:
             limit=self.clips if taught else self.val_clips,
             cache_gb=self.train.cache_gb,
             speakers=self.speakers,
-            seconds=self.seconds if taught else 0.0,
+            seconds=self.seconds,
         )
 
     def _task(
@@ -111,7 +111,6 @@ class Lip2MelRecipe:
         if self.on_device or self.train.workers:
             train.fill_cache()
         if fabric.device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
             train.multiple = val.multiple = SHAPES
         torch.manual_seed(self.train.seed)
         model = start or LipSound2(config)
