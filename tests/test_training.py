@@ -28,7 +28,7 @@ from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.lags import lateness
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe, scale_dropout
 from lipsound2.training.run import make_fabric, run
-from lipsound2.training.task import Validation
+from lipsound2.training.task import Validation, share_out
 from lipsound2.training.tasks.lip2mel import MelTask, guided_attention, mel_statistics, off_diagonal
 
 FAST = TrainConfig(epochs=2, batch_size=2, warmup=2, show_every=1)
@@ -535,6 +535,18 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(prepared, tmp_pa
     state = load_state(tmp_path / "run" / "checkpoints")
     assert state is not None
     assert state.step == 2
+
+
+def test_work_that_is_shared_out_comes_back_in_order_and_so_does_an_error():
+    assert share_out(3, lambda number: {2 * number: "a", 2 * number + 1: "b"}) == ["a", "b"] * 3
+
+    def broken(number: int) -> dict[int, str]:
+        if number == 1:
+            raise DataError("clip 1 is damaged")
+        return {number: "a"}
+
+    with pytest.raises(DataError, match="clip 1"):
+        share_out(3, broken)
 
 
 def test_the_loop_names_no_model():

@@ -13,7 +13,7 @@ from lipsound2.data.augment import Batch
 from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.model import Prediction
 from lipsound2.model.masks import length_mask
-from lipsound2.training.task import gathered, shared
+from lipsound2.training.task import share_out
 
 
 @torch.no_grad()
@@ -36,14 +36,15 @@ def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 
     first = {clip: place for place, (clip, part) in enumerate(plain.places) if part == 0}
     places = [Place(0, first[clip]) for clip in range(len(plain.entries))]
     device = next(model.parameters()).device
-    found: dict[int, tuple[str, int]] = {}
-    for number in shared(-(-len(places) // batch_size)):
+
+    def piece(number: int) -> dict[int, tuple[str, int]]:
         start = number * batch_size
         batch = plain.load(places[start : start + batch_size], device)
         predicted: Prediction = model(batch.video, batch.video_lengths)
         late = lateness(predicted, batch, most).tolist()
-        found |= {start + i: pair for i, pair in enumerate(zip(batch.keys, late, strict=True))}
-    lags = dict(gathered(found))
+        return {start + i: pair for i, pair in enumerate(zip(batch.keys, late, strict=True))}
+
+    lags = dict(share_out(-(-len(places) // batch_size), piece))
     of_speaker: dict[object, list[int]] = {}
     for entry in plain.entries:
         of_speaker.setdefault(entry.meta["speaker"], []).append(lags[entry.key])

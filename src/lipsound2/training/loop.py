@@ -112,7 +112,7 @@ class Trainer:
         self.counted = 0
         self.norm: Tensor | None = None
         self.saved_at = time.monotonic()
-        self.due = False
+        self.due = self.changed = False
         self.watch = Stopwatch()
         self.control = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
         self.writer = SummaryWriter(run / "logs") if run and fabric.is_global_zero else None
@@ -223,6 +223,7 @@ class Trainer:
     def _go_on(self) -> Iterator[str]:
         """Train until the end, or until the training data changes and loader processes must restart."""
         batches = self._load()
+        self.changed = False
         line = ""
         self.watch.start()
         while self.step < self.total:
@@ -234,12 +235,13 @@ class Trainer:
                 self._save()
             epoch, left = divmod(self.step, self.updates)
             every = self.settings.validate_steps or self.settings.validate_every * self.updates
-            changed = left == 0 and self.step < self.total and self._learn()
+            if left == 0 and self.step < self.total:
+                self._learn()
             if self.step % every == 0 or self.step == self.total:
                 self._validate(epoch + bool(left))
                 self._save()
                 self.watch.start()
-            if changed or self._stopped():
+            if self.changed or self._stopped():
                 return
 
     def _load(self) -> Iterator[Any]:
@@ -394,9 +396,9 @@ class Trainer:
                 mean.copy_(current[name])
         torch._foreach_lerp_(means, values, 1 - decay)
 
-    def _learn(self) -> bool:
-        with torch.no_grad():
-            return self.task.learn(self.average, self.step / self.total)
+    def _learn(self) -> None:
+        with as_one(self.fabric), torch.no_grad():
+            self.changed = self.task.learn(self.average, self.step / self.total)
 
     def _stopped(self) -> bool:
         """Return whether early stopping ends the training."""

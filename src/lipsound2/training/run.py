@@ -1,5 +1,6 @@
 """A recipe and prepared folders -> a run folder, for every training command."""
 
+import atexit
 import logging
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import lightning_fabric
 import torch
+import torch.distributed
 
 from lipsound2.config import TrainConfig
 from lipsound2.errors import ConfigError
@@ -145,6 +147,8 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
     if local > (1 if number else most or local):
         raise ConfigError(f"{local} processes for {1 if number else most} of {device}", "give fewer with --devices")
     strategy = "ddp" if local * nodes > 1 else "auto"
+    if local * nodes > 1:
+        atexit.register(_leave)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if kind == "cuda":
         torch.set_float32_matmul_precision("high")  # TensorFloat-32
@@ -155,3 +159,9 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]
     )
+
+
+def _leave() -> None:
+    """End the process group before the interpreter ends, whose threads could otherwise abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

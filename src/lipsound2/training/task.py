@@ -1,7 +1,7 @@
 """Interface between the training loop and a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +12,8 @@ import torch.distributed
 from jaxtyping import Float32
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from lipsound2.errors import LipSoundError
 
 BatchT = TypeVar("BatchT")
 T = TypeVar("T")
@@ -110,17 +112,34 @@ def moved(batch: Any, device: torch.device) -> Any:
     return type(batch)(*parts)
 
 
-def shared(count: int) -> Iterator[int]:
-    """Yield this process's share of `count` pieces of work."""
-    alone = not torch.distributed.is_initialized()
-    first, step = (0, 1) if alone else (torch.distributed.get_rank(), torch.distributed.get_world_size())
-    return iter(range(first, count, step))
+def share_out(count: int, work: Callable[[int], Mapping[int, T]]) -> list[T]:
+    """Do pieces of work in all processes of a run, each its share, and collect the results of all.
 
+    Args:
+        count: Number of pieces; every process must give the same.
+        work: Called with the number of a piece; returns results by their place among all.
 
-def gathered(rows: dict[int, T]) -> list[T]:
-    """Gather the results of all processes, in the order of the pieces of work."""
-    if torch.distributed.is_initialized():
-        parts: list[dict[int, T]] = [{} for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(parts, rows)
-        rows = {number: row for part in parts for number, row in part.items()}
-    return [rows[number] for number in sorted(rows)]
+    Returns:
+        The results in order, the same in every process.
+
+    Raises:
+        LipSoundError: The first that any process met; all of them raise it, so that none waits for ever.
+    """
+    several = torch.distributed.is_initialized()
+    first, step = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if several else (0, 1)
+    rows: dict[int, T] = {}
+    error: LipSoundError | None = None
+    try:
+        for number in range(first, count, step):
+            rows |= work(number)
+    except LipSoundError as raised:
+        error = raised
+    parts: list[Any] = [(rows, error)]
+    if several:
+        parts = [None] * step
+        torch.distributed.all_gather_object(parts, (rows, error))
+    for _, failed in parts:
+        if failed is not None:
+            raise failed
+    every = {place: row for part, _ in parts for place, row in part.items()}
+    return [every[place] for place in sorted(every)]

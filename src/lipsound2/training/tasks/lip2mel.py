@@ -20,7 +20,7 @@ from lipsound2.model import LipSound2, Prediction
 from lipsound2.model.masks import length_mask
 from lipsound2.training.correlation import envelope_correlation
 from lipsound2.training.lags import find_lags
-from lipsound2.training.task import Task, Validation, gathered, shared
+from lipsound2.training.task import Task, Validation, share_out
 
 
 class MelTask(Task[Batch]):
@@ -105,11 +105,12 @@ class MelTask(Task[Batch]):
 
         The score is the mean squared error after the postnet, or minus ESTOI.
         """
-        rows: dict[int, dict[str, float]] = {}
-        figures, sounds = {}, {}
+        figures: dict[str, Figure] = {}
+        sounds: dict[str, np.ndarray] = {}
         device = next(model.parameters()).device
         synthesised = show or self.best == "estoi"
-        for number in shared(-(-len(self.val) // self.batch_size)):
+
+        def piece(number: int) -> dict[int, dict[str, float]]:
             places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.val)))
             batch = self.val.load([Place(0, place) for place in places], device)
             predicted: Prediction = model(batch.video, batch.video_lengths)
@@ -119,9 +120,11 @@ class MelTask(Task[Batch]):
                 for row, wave, place in zip(found, waves, places, strict=True):
                     row |= self._intelligibility(wave, place)
                 if show and number == 0:
-                    figures, sounds = self._shown(predicted, batch), {"speech": waves[0]}
-            rows |= dict(zip(places, found, strict=True))
-        every = gathered(rows)
+                    figures.update(self._shown(predicted, batch))
+                    sounds["speech"] = waves[0]
+            return dict(zip(places, found, strict=True))
+
+        every = share_out(-(-len(self.val) // self.batch_size), piece)
         scalars = {name: float(np.mean([row[name] for row in every])) for name in every[0]}
         score = -scalars["ESTOI"] if self.best == "estoi" else scalars["error"]
         return Validation(score, scalars, figures, sounds, self.val.audio.sample_rate)
