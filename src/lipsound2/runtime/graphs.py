@@ -114,19 +114,20 @@ class _Shape:
         self.outputs: Outputs = ()
         self.gradients: list[Tensor] = []
         self.found: Sequence[Tensor | None] = ()
-        self._warm_up()
-        self.forward = record(self._forward)
-        if self.teaches:
-            self.backward = record(self._backward)
+        with warnings.catch_warnings():
+            # Gradients go to buffers here, not to the parameters, whose own stream is of no account.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+            self._warm_up()
+            self.forward = record(self._forward)
+            if self.teaches:
+                self.backward = record(self._backward)
 
     def _warm_up(self) -> None:
         cuda = self.inputs[0].is_cuda
         stream = torch.cuda.Stream() if cuda else None
         if stream:
             stream.wait_stream(torch.cuda.current_stream())
-        # Gradients go to buffers here, not to the parameters, whose own stream is of no account.
-        with warnings.catch_warnings(), torch.cuda.stream(stream):
-            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+        with torch.cuda.stream(stream):
             for _ in range(WARMING if cuda else 1):
                 self._forward()
                 if self.teaches:
