@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,13 @@ from lipsound2.runtime.terminal import counting_bar, say, warn
 from lipsound2.runtime.weights import WEIGHTS_NAME, save_weights
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
-from lipsound2.training.optimizers import learning_rate, make_optimizer
+from lipsound2.training.optimizers import (
+    collect_slots,
+    learning_rate,
+    make_optimizer,
+    restore_slots,
+    update_average,
+)
 from lipsound2.training.speed import Stopwatch
 from lipsound2.training.task import Task, Validation
 
@@ -131,7 +137,7 @@ class Trainer:
         try:
             self.task.model.load_state_dict(dict(state.weights))
             self.average.load_state_dict(dict(state.average))
-            self._take_slots(state.slots)
+            restore_slots(self.optimizer, self.parameters, state.slots)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             folder = self.run / "checkpoints"
             raise CheckpointError(
@@ -164,30 +170,6 @@ class Trainer:
                 f"another process of the run was lost at step {self.step}",
                 f"the same command goes on from there ({str(error).splitlines()[0][:120]})",
             ) from error
-
-    def _take_slots(self, slots: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Restore the optimiser's state of each parameter, numbered as in the model.
-
-        Raises:
-            ValueError: The state does not fit this model's parameters.
-        """
-        if slots and (
-            set(slots) != set(range(len(self.parameters))) or len({frozenset(kept) for kept in slots.values()}) > 1
-        ):
-            raise ValueError(f"it keeps {len(slots)} of {len(self.parameters)} parameters")
-        for number, kept in slots.items():
-            for name, value in kept.items():
-                if value.numel() != 1 and value.shape != self.parameters[number].shape:
-                    raise ValueError(f"{name} of parameter {number} has the shape {tuple(value.shape)}")
-        places = {id(parameter): number for number, parameter in enumerate(self.parameters)}
-        ordered = [places[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
-        state = {place: dict(slots[number]) for place, number in enumerate(ordered) if slots}
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-    def _slots(self) -> dict[int, Mapping[str, Tensor]]:
-        state: Mapping[Tensor, Mapping[str, Tensor]] = self.optimizer.optimizer.state
-        return {i: state[parameter] for i, parameter in enumerate(self.parameters) if parameter in state}
 
     def _check_step(self, step: int) -> None:
         """Check that all processes resume from the same step, as they do on a shared file system."""
@@ -288,7 +270,8 @@ class Trainer:
         )
         self.optimizer.step()
         self.step += 1
-        self._update_average()
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        update_average(self.average, self.task.model, decay)
 
     def _loss(self, loaded: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss of a batch, or end all processes with an error of any of them.
@@ -383,19 +366,6 @@ class Trainer:
         self.resume()
         self.smoothed = self.lowest = math.inf
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        means, values = [], []
-        current = self.task.model.state_dict()
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                means.append(mean)
-                values.append(current[name])
-            else:
-                mean.copy_(current[name])
-        torch._foreach_lerp_(means, values, 1 - decay)
-
     def _learn(self) -> None:
         with as_one(self.fabric), torch.no_grad():
             self.changed = self.task.learn(self.average, self.step / self.total)
@@ -408,8 +378,7 @@ class Trainer:
         self._look()
         number = self.step // (self.settings.validate_steps or self.settings.validate_every * self.updates)
         show = self.settings.show_every > 0 and number % self.settings.show_every == 0
-        with ExitStack() as stack:
-            stack.enter_context(as_one(self.fabric))
+        with as_one(self.fabric):
             with torch.no_grad():
                 found = self.task.validate(self.average, show)
             self.stale = 0 if found.score < self.best else self.stale + 1
@@ -444,7 +413,8 @@ class Trainer:
         more: dict[str, Any] = {name: value for name, value in finite.items() if math.isfinite(value)}
         more |= {"retries": self.retries, "stale": self.stale, "task": self.task.state()}
         weights, average = self.task.model.state_dict(), self.average.state_dict()
-        return TrainingState(self.step, self.best, weights, average, self._slots(), more)
+        slots = collect_slots(self.optimizer, self.parameters)
+        return TrainingState(self.step, self.best, weights, average, slots, more)
 
     def _save(self) -> None:
         self._look()

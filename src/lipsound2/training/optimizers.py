@@ -1,7 +1,7 @@
-"""Training settings -> an optimiser, and the learning rate of each step."""
+"""Training settings -> an optimiser, the learning rate of each step, and the EMA of the weights."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,43 @@ def learning_rate(settings: TrainConfig, step: int, total: int) -> float:
     warm = min(1.0, (step + 1) / max(settings.warmup, 1))
     left = SCHEDULES[settings.schedule](min(1.0, step / total))
     return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * left)
+
+
+def collect_slots(optimizer: Any, parameters: Sequence[Tensor]) -> dict[int, Mapping[str, Tensor]]:
+    """Return the optimiser's state of each parameter, numbered as the model lists them, however they are grouped."""
+    state: Mapping[Tensor, Mapping[str, Tensor]] = optimizer.optimizer.state
+    return {i: state[parameter] for i, parameter in enumerate(parameters) if parameter in state}
+
+
+def restore_slots(optimizer: Any, parameters: Sequence[Tensor], slots: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Give the optimiser back what `collect_slots` returned.
+
+    Raises:
+        ValueError: The state does not fit the parameters.
+    """
+    if slots and (set(slots) != set(range(len(parameters))) or len({frozenset(kept) for kept in slots.values()}) > 1):
+        raise ValueError(f"it keeps {len(slots)} of {len(parameters)} parameters")
+    for number, kept in slots.items():
+        for name, value in kept.items():
+            if value.numel() != 1 and value.shape != parameters[number].shape:
+                raise ValueError(f"{name} of parameter {number} has the shape {tuple(value.shape)}")
+    places = {id(parameter): number for number, parameter in enumerate(parameters)}
+    ordered = [places[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    state = {place: dict(slots[number]) for place, number in enumerate(ordered) if slots}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the EMA of a model's weights towards them; what is no floating-point number is copied."""
+    current, means, values = model.state_dict(), [], []
+    for name, mean in average.state_dict().items():
+        if mean.is_floating_point():
+            means.append(mean)
+            values.append(current[name])
+        else:
+            mean.copy_(current[name])
+    torch._foreach_lerp_(means, values, 1 - decay)
 
 
 class NovoGrad(torch.optim.Optimizer):

@@ -1,6 +1,6 @@
 """Settings of trained vocoders, saved in each vocoder's folder."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from lipsound2.config import MOST_LAYERS, MOST_UNITS, AudioConfig, audio_16k, audio_22k, in_range
@@ -115,19 +115,7 @@ def waveglow_small() -> WaveGlowConfig:
 
 def waveglow_medium() -> WaveGlowConfig:
     """Return a WaveGlow for a GPU to train; two CPU cores run it faster than real time."""
-    return WaveGlowConfig(
-        audio=audio_16k(),
-        group=16,
-        flows=10,
-        early_size=0,
-        layers=5,
-        channels=128,
-        condition=96,
-        lead=15,
-        prediction=32,
-        mel_mean=-5.0,
-        mel_std=2.0,
-    )
+    return replace(waveglow_small(), group=16, flows=10, layers=5, channels=128, lead=15)
 
 
 @dataclass(frozen=True)
