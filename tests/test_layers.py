@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "config", "settings"},
     {"runtime"},
     {"media", "text", "plots"},
-    {"faces", "audio", "corpora"},
+    {"faces", "trails", "audio", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
     {"inference"},

@@ -11,6 +11,7 @@ from lipsound2.cli.options import (
     DetectorOption,
     Grammar,
     Output,
+    Several,
     Workers,
     detector_maker,
     exit_with,
@@ -29,6 +30,12 @@ def prepare(
     max_mismatch: Annotated[
         float, typer.Option(min=0, callback=finite, help="Seconds by which audio and video may differ.")
     ] = 0.25,
+    longest: Annotated[
+        float, typer.Option(min=2, max=600, callback=finite, help="Seconds beyond which a stretch is split at a pause.")
+    ] = 20.0,
+    several: Annotated[
+        Several, typer.Option(help="While several faces of similar size are seen: use none, the largest or each.")
+    ] = Several.leave,
     max_failures: Annotated[
         float, typer.Option(min=0, max=1, callback=finite, help="Share of clips that may fail without an error.")
     ] = 0.1,
@@ -38,21 +45,28 @@ def prepare(
     """Turn a corpus into shards of face crops and audio; a second call resumes."""
     from lipsound2 import corpora
     from lipsound2.corpora.protocols import find_protocol
-    from lipsound2.data.prepare import PrepareConfig, SampleConfig
+    from lipsound2.data.prepare import PrepareConfig
     from lipsound2.data.prepare import prepare as run
+    from lipsound2.data.sample import SampleConfig
 
     make = detector_maker(detector, detector_file)
-    config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
-    clips = corpora.find_reader(corpus)(source)
-    if protocol:
-        clips = find_protocol(protocol).assign(clips)
+    config = PrepareConfig(
+        SampleConfig(max_mismatch=max_mismatch, longest=longest, several=several.value), shard_size, workers
+    )
+    found = corpora.find_reader(corpus)(source)
+    clips = list(find_protocol(protocol).assign(found) if protocol else found)
     with counting("preparing") as update:
         summary = run(clips, output, config, make, update)
-    told = {"output": str(output), "samples": summary.samples, "failures": summary.failures}
+    account = summary.account
+    told = {"output": str(output), "samples": summary.samples, "failures": summary.failures, "seconds": account.facts()}
+    for line in account.table():
+        say(line)
+    if account.untold:
+        say(f"{account.untold} clips with a transcript became several samples, which have none")
     result(f"{output}: {summary.samples} samples, {summary.failures} failures", told)
     if summary.failures:
         say(f"the reasons are in {output / 'failures.jsonl'}")
-    if summary.failures > max_failures * (summary.samples + summary.failures):
+    if summary.failures > max_failures * len(clips):
         raise typer.Exit(1)
 
 

@@ -34,6 +34,14 @@ class DetectorName(StrEnum):
     yunet = "yunet"
 
 
+class Several(StrEnum):
+    """What `prepare` uses while several faces of similar size are seen."""
+
+    leave = "leave"
+    largest = "largest"
+    each = "each"
+
+
 class Grammar(StrEnum):
     """Grammars of simulated speakers."""
 

@@ -9,20 +9,21 @@ bytes as an uninterrupted one.
 import json
 import os
 import shutil
-import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lipsound2 import faces
 from lipsound2.corpora.clip import SPLITS, Clip
+from lipsound2.data.account import Account, NothingKeptError
+from lipsound2.data.recording import make_samples
 from lipsound2.data.repair import FAILURES_NAME, Shards, check_plan, part, read_failures, restage_if_damaged
-from lipsound2.data.sample import Sample, SampleConfig, make_sample
-from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
+from lipsound2.data.sample import SampleConfig
+from lipsound2.data.shards import INDEX_NAME, read_samples, to_lines, write_shard
 from lipsound2.errors import DataError, LipSoundError
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.executors import Processes, Worker
@@ -52,6 +53,7 @@ class Summary(NamedTuple):
 
     samples: int
     failures: int
+    account: Account
 
 
 class Task(NamedTuple):
@@ -99,8 +101,8 @@ def prepare(
     resumable_map(
         _Preparation(output, shards, config, detector), Processes(config.workers or os.cpu_count() or 1), progress
     )
-    failures = len(read_failures(output))
-    return Summary(sum(map(len, shards.values())) - failures, failures)
+    account = read_account(output)
+    return Summary(account.samples, len(read_failures(output)), account)
 
 
 class _Preparation(FolderJob[Task]):
@@ -142,6 +144,8 @@ class _Preparation(FolderJob[Task]):
         """Stage the reason of a failure."""
         known = {"clip": item.clip.id, "video": str(item.clip.video), "reason": error.message}
         record: dict[str, object] = {name: printable(value) for name, value in known.items()}
+        if isinstance(error, NothingKeptError):
+            record["account"] = error.account.facts()
         write_text(item.failure, to_lines([record]))
 
     def landed(self, item: Task) -> None:
@@ -158,6 +162,26 @@ class _Preparation(FolderJob[Task]):
             write_text(self.output / name, "".join(texts))
 
 
+def read_account(folder: Path) -> Account:
+    """Sum up a prepared folder; a sample without an account of its own was kept whole."""
+    total = Account()
+    for row in _rows(folder / INDEX_NAME):
+        meta = row["meta"]
+        if "account" in meta:
+            total.add(meta["account"])
+        elif "clip" not in meta:
+            seconds = meta.get("frames", 0) / meta["fps"]
+            total.add({"found": seconds, "kept": seconds, "lost": {}, "samples": 1})
+    for row in _rows(folder / FAILURES_NAME):
+        total.add(row.get("account", {}))
+    return total
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
 class _Preparer:
     """State of a worker."""
 
@@ -166,8 +190,8 @@ class _Preparer:
         self.config = config
 
     def __call__(self, task: Task) -> None:
-        """Stage a clip's sample."""
-        write_shard(task.sample, [make_sample(task.clip, self.detector, self.config)])
+        """Stage a clip's samples."""
+        write_shard(task.sample, make_samples(task.clip, self.detector, self.config))
 
 
 def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
@@ -198,16 +222,8 @@ def _assemble(output: Path, shard: str, tasks: list[Task]) -> None:
     listing = part(output, shard)
     if not listing.exists():
         staged = [task.sample for task in tasks if task.sample.exists()]
-        entries = write_shard(output / f"{shard}.tar", map(_staged_sample, staged)) if staged else []
+        entries = write_shard(output / f"{shard}.tar", chain.from_iterable(map(read_samples, staged))) if staged else []
         failures = [task.failure.read_text(encoding="utf-8") for task in tasks if task.failure.exists()]
         write_text(listing.with_suffix(".failures"), "".join(failures))
         write_text(listing, to_lines(entries))
     shutil.rmtree(output / STAGING_NAME / shard, ignore_errors=True)
-
-
-def _staged_sample(path: Path) -> Sample:
-    with tarfile.open(path) as tar:
-        contents = {info.name: reader.read() for info in tar if (reader := tar.extractfile(info))}
-    key = next(iter(contents)).rsplit(".", 1)[0]
-    files = {name.rsplit(".", 1)[1]: data for name, data in contents.items()}
-    return Sample(key, files, json.loads(files["json"]))

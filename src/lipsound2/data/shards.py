@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> list[Entry]:
                 members[suffix] = (tar.offset - _padded(len(data)), len(data))
             entries.append(Entry(sample.key, path.name, members, sample.meta))
     return entries
+
+
+def clip_of(meta: dict[str, object]) -> str:
+    """Return the id of the clip that a sample is, or is a part of."""
+    return str(meta.get("clip", meta.get("id")))
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Yield the samples of a small shard that `write_shard` wrote."""
+    with tarfile.open(path) as tar:
+        for key, members in groupby(tar, lambda info: info.name.rpartition(".")[0]):
+            files = {info.name.rpartition(".")[2]: read.read() for info in members if (read := tar.extractfile(info))}
+            yield Sample(key, files, json.loads(files["json"]))
 
 
 def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:

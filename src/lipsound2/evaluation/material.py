@@ -11,7 +11,7 @@ from lipsound2.audio import resample
 from lipsound2.corpora import Clip
 from lipsound2.corpora.clip import spread
 from lipsound2.corpora.protocols import find_protocol
-from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_wave
+from lipsound2.data.shards import INDEX_NAME, Entry, clip_of, read_crops, read_index, read_wave
 from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.sound import Wave
 from lipsound2.inference.pipeline import Pipeline
@@ -160,7 +160,7 @@ def _of_protocol(entries: list[Entry], name: str) -> list[Entry]:
     """Keep the clips of a protocol, and see that they were prepared in its splits: none tested was trained on."""
     protocol, kept = find_protocol(name), []
     for entry in entries:
-        clip_id, own = str(entry.meta["id"]), str(entry.meta["split"])
+        clip_id, own = clip_of(entry.meta), str(entry.meta["split"])
         wanted = protocol.split(clip_id, str(entry.meta["speaker"]), own)
         if wanted and wanted != own:
             raise DataError(

@@ -8,7 +8,7 @@ sound that starts earlier or later than the picture is cut or padded, so that sa
 from lipsound2.media.clock import PictureAccount
 from lipsound2.media.container import VIDEO_SUFFIXES, MediaInfo, probe
 from lipsound2.media.frames import Frame, FrameStream, Image, stream_frames
-from lipsound2.media.sound import Samples, read_audio, write_wav
+from lipsound2.media.sound import Samples, SoundStream, read_audio, stream_audio, write_wav
 from lipsound2.media.writing import Caption, write_video
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "MediaInfo",
     "PictureAccount",
     "Samples",
+    "SoundStream",
     "probe",
     "read_audio",
+    "stream_audio",
     "stream_frames",
     "write_video",
     "write_wav",
