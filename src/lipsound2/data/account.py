@@ -1,6 +1,5 @@
 """What was kept of the time of videos and what was lost, and why."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ class Account:
 
     found: float = 0.0
     kept: float = 0.0
-    lost: Counter[str] = field(default_factory=Counter)
+    lost: dict[str, float] = field(default_factory=dict)
     samples: int = 0
     untold: int = 0
 
@@ -38,12 +37,17 @@ class Account:
         self.kept += facts.get("kept", 0.0)
         self.samples += facts.get("samples", 0)
         self.untold += facts.get("untold", 0)
-        self.lost.update(facts.get("lost", {}))
+        for reason, seconds in facts.get("lost", {}).items():
+            self.lose(reason, seconds)
+
+    def lose(self, reason: str, seconds: float) -> None:
+        """Count seconds as lost."""
+        self.lost[reason] = self.lost.get(reason, 0.0) + seconds
 
     def table(self) -> list[str]:
         """Return a line for what was found, kept and lost, in minutes."""
         rows = [(self.found, "found"), (self.kept, f"kept in {self.samples} samples")]
-        rows += [(seconds, f"lost: {reason}") for reason, seconds in self.lost.most_common() if seconds]
+        rows += [(seconds, f"lost: {reason}") for reason, seconds in sorted(self.lost.items(), key=lambda row: -row[1])]
         return [f"{seconds / 60:10.2f} min {what}" for seconds, what in rows]
 
 

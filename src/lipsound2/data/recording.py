@@ -1,7 +1,6 @@
 """A clip, however long -> its samples, while it is decoded: stretches with one face, long ones split at pauses."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -54,7 +53,7 @@ def make_samples(clip: Clip, detector: faces.Detector, config: SampleConfig) -> 
         raise recording.nothing()
     account = recording.account
     account.untold = int(number > 0 and clip.transcript is not None)
-    last: dict[str, object] = {"account": account.facts()} if number or account.lost.total() else {}
+    last: dict[str, object] = {"account": account.facts()} if number or account.lost else {}
     if notes := recording.frames.account.notes():
         last["notes"] = list(notes)
     yield _sample(clip, config, held, number + 1 if number else 0, last)
@@ -130,17 +129,14 @@ class Recording:
     def nothing(self) -> NothingKeptError:
         """Return why there is no part."""
         lost = self.account.lost
-        if not lost or lost[NO_FACE] >= self.account.found - 1e-6:
+        if lost.get(NO_FACE, 0.0) >= self.account.found - 1e-6:
             hint = "the face should look at the camera and fill a tenth of the frame"
             return NothingKeptError("no face found in the whole video", hint, self.account)
-        reason, seconds = lost.most_common(1)[0]
-        if lost[TOO_SHORT] and not lost[SEVERAL]:
-            reason = f"the face is visible for only {lost[TOO_SHORT]:.2f} s"
-        else:
-            reason = f"{reason} for {seconds:.2f} of {self.account.found:.2f} s"
-        return NothingKeptError(
-            reason, "--several largest takes the largest face" if lost[SEVERAL] else None, self.account
-        )
+        if TOO_SHORT in lost and SEVERAL not in lost:
+            return NothingKeptError(f"the face is visible for only {lost[TOO_SHORT]:.2f} s", None, self.account)
+        reason = max(lost, key=lambda name: lost[name])
+        hint = "--several largest takes the largest face" if SEVERAL in lost else None
+        return NothingKeptError(f"{reason} for {lost[reason]:.2f} of {self.account.found:.2f} s", hint, self.account)
 
     def _split(self, stretch: Stretch) -> Iterator[Part]:
         """Cut a stretch that has become too long at its quietest moment, and keep the rest."""
@@ -196,11 +192,11 @@ class Recording:
             )
 
     def _refused(self, message: str, reason: str, seconds: float, hint: str | None = None) -> NothingKeptError:
-        return NothingKeptError(message, hint, Account(found=seconds, lost=Counter({reason: seconds})))
+        return NothingKeptError(message, hint, Account(found=seconds, lost={reason: seconds}))
 
     def _lose(self, reason: str, frames: int) -> None:
         if frames:
-            self.account.lost[reason] += frames / self.config.fps
+            self.account.lose(reason, frames / self.config.fps)
 
     def _wave(self, start: int, stop: int) -> Wave:
         needed = min([start, *(each.start for each in self._stretches.values())])
