@@ -135,8 +135,8 @@ class Recording:
         if TOO_SHORT in lost and SEVERAL not in lost:
             return NothingKeptError(f"the face is visible for only {lost[TOO_SHORT]:.2f} s", None, self.account)
         reason = max(lost, key=lambda name: lost[name])
-        hint = "--several largest takes the largest face" if SEVERAL in lost else None
-        return NothingKeptError(f"{reason} for {lost[reason]:.2f} of {self.account.found:.2f} s", hint, self.account)
+        other = "--several largest takes the largest face" if SEVERAL in lost else None
+        return NothingKeptError(f"{reason} for {lost[reason]:.2f} of {self.account.found:.2f} s", other, self.account)
 
     def _split(self, stretch: Stretch) -> Iterator[Part]:
         """Cut a stretch that has become too long at its quietest moment, and keep the rest."""
