@@ -11,11 +11,15 @@ from lipsound2.cli.options import (
     DetectorOption,
     Grammar,
     Output,
+    RayAddress,
+    Shard,
     Workers,
     detector_maker,
     exit_with,
+    find_share,
     finite,
 )
+from lipsound2.runtime.pace import pacing
 from lipsound2.runtime.terminal import counting, result, say
 
 
@@ -34,23 +38,29 @@ def prepare(
     ] = 0.1,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
+    shard: Shard = None,
+    ray: RayAddress = None,
 ) -> None:
     """Turn a corpus into shards of face crops and audio; a second call resumes."""
     from lipsound2 import corpora
     from lipsound2.corpora.protocols import find_protocol
     from lipsound2.data.prepare import PrepareConfig, SampleConfig
     from lipsound2.data.prepare import prepare as run
+    from lipsound2.data.shards import INDEX_NAME
+    from lipsound2.runtime.ray_cluster import Ray
 
-    make = detector_maker(detector, detector_file)
+    make, share = detector_maker(detector, detector_file), find_share(shard)
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
     clips = corpora.find_reader(corpus)(source)
     if protocol:
         clips = find_protocol(protocol).assign(clips)
-    with counting("preparing") as update:
-        summary = run(clips, output, config, make, update)
+    with pacing("preparing") as update:
+        summary = run(clips, output, config, make, update, share, Ray(ray, workers) if ray else None)
     told = {"output": str(output), "samples": summary.samples, "failures": summary.failures}
     result(f"{output}: {summary.samples} samples, {summary.failures} failures", told)
-    if summary.failures:
+    if not (output / INDEX_NAME).exists():
+        say(f"share {share} is done; the last of the others finishes {output}, or the same command without --shard")
+    elif summary.failures:
         say(f"the reasons are in {output / 'failures.jsonl'}")
     if summary.failures > max_failures * (summary.samples + summary.failures):
         raise typer.Exit(1)
@@ -86,6 +96,7 @@ def simulate(
         float, typer.Option(min=0, max=1, callback=finite, help="Share of sentences held out for testing.")
     ] = 0.1,
     workers: Workers = 0,
+    shard: Shard = None,
 ) -> None:
     """Make a corpus of synthetic talking heads (CC0). A second call resumes."""
     from lipsound2.simulate import SimulateConfig
@@ -93,8 +104,10 @@ def simulate(
 
     config = SimulateConfig(clips, speakers, grammar.value, text, seed, size, difficulty, val, test)
     with counting("simulating") as update:
-        report = run(config, output, workers, like, update)
+        report = run(config, output, workers, like, update, find_share(shard))
     told = {"output": str(output), "made": report.made, "kept": report.kept, "failures": len(report.failures)}
+    if report.left:
+        say(f"{report.left} clips are left to the other shares, or to the same command without --shard")
     result(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures", told)
     for failure in report.failures:
         say(f"{failure.name}: {failure.reason}")

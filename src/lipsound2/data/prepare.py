@@ -22,14 +22,17 @@ from lipsound2 import faces
 from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.data.repair import FAILURES_NAME, Shards, check_plan, part, read_failures, restage_if_damaged
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
-from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
-from lipsound2.errors import DataError, LipSoundError
+from lipsound2.data.shards import INDEX_NAME, Entry, read_shard, to_lines, write_shard
+from lipsound2.errors import DataError, LipSoundError, StorageError
 from lipsound2.runtime.atomic import write_text
-from lipsound2.runtime.executors import Processes, Worker
+from lipsound2.runtime.claims import Share
+from lipsound2.runtime.executors import Executor, Processes, Worker
 from lipsound2.runtime.names import printable
-from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
+from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, resumable_map
 
 DetectorFactory = Callable[[], faces.Detector]
+Progress = Callable[[int, int, float], None]
+"""Told how many of how many clips are done, and how many seconds of samples are staged."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class PrepareConfig:
 
 
 class Summary(NamedTuple):
-    """Result of a preparation."""
+    """Result of a preparation, or of a share of it."""
 
     samples: int
     failures: int
@@ -77,7 +80,9 @@ def prepare(
     output: Path,
     config: PrepareConfig,
     detector: DetectorFactory = faces.MtcnnDetector,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda done, total, seconds: None,
+    share: Share = Share(),  # noqa: B008  (a constant)
+    executor: Executor | None = None,
 ) -> Summary:
     """Prepare clips into `output`, or go on where an earlier call was interrupted.
 
@@ -88,19 +93,33 @@ def prepare(
         output: Folder for the shards, the index and `failures.jsonl`.
         config: How to prepare.
         detector: Creates the face detector, once in each worker.
-        progress: Called with the number of clips done and the total.
+        progress: Called with the number of clips done, the total, and the seconds of samples that are staged.
+        share: Which share of the shards. The last share to end writes the index, as does a later call for all.
+        executor: Where the clips are prepared; by default in processes of this machine.
 
     Raises:
         DataError: `output` was begun with other clips or other settings.
-        StorageError: `output` cannot be written, or another process works in it.
+        StorageError: `output` cannot be written, or another process does the same work in it.
     """
     shards = _plan(list(clips), config)
+    job = _Preparation(output, shards, config, detector)
     # Always in processes of their own, since a damaged video may end the one that decodes it.
-    resumable_map(
-        _Preparation(output, shards, config, detector), Processes(config.workers or os.cpu_count() or 1), progress
-    )
+    executor = executor or Processes(config.workers or os.cpu_count() or 1)
+    report = resumable_map(job, executor, lambda done, total: progress(done, total, job.seconds), share=share)
+    if report.left:
+        return _summary_of(output, list(shards)[share.number - 1 :: share.count])
     failures = len(read_failures(output))
     return Summary(sum(map(len, shards.values())) - failures, failures)
+
+
+def _summary_of(output: Path, shards: Sequence[str]) -> Summary:
+    """Count what became of the clips of some finished shards."""
+    parts = [part(output, shard) for shard in shards]
+    samples, failures = (
+        sum(path.with_suffix(suffix).read_text(encoding="utf-8").count("\n") for path in parts)
+        for suffix in (".jsonl", ".failures")
+    )
+    return Summary(samples, failures)
 
 
 class _Preparation(FolderJob[Task]):
@@ -115,12 +134,16 @@ class _Preparation(FolderJob[Task]):
         self.detector = detector
         self.tasks = {name: _tasks(output, name, members) for name, members in shards.items()}
         self.missing = Counter({name: len(members) for name, members in shards.items()})
+        self.seconds = 0.0
 
     def begin(self) -> None:
         """Check that clips and settings are those of the folder, and keep undamaged shards."""
         check_plan(self.output, self.shards, asdict(self.config.sample), self.config.shard_size)
         restage_if_damaged(self.output, self.shards)
-        self.assembled = {name for name in self.shards if part(self.output, name).exists()}
+        staging = self.output / STAGING_NAME
+        there = set(os.listdir(staging) if staging.exists() else ())
+        self.assembled = {name for name in self.shards if part(self.output, name).name in there}
+        self.begun = there & self.shards.keys()
 
     def complete(self) -> bool:
         """Return whether there is an index."""
@@ -130,9 +153,13 @@ class _Preparation(FolderJob[Task]):
         """List the clips, shard by shard."""
         return [task for tasks in self.tasks.values() for task in tasks]
 
+    def groups(self) -> Sequence[Sequence[Task]]:
+        """List the clips of each shard, which one share prepares and assembles."""
+        return list(self.tasks.values())
+
     def staged(self, item: Task) -> bool:
         """Return whether a clip is part of a shard, staged, or known to fail."""
-        return item.shard in self.assembled or item.done()
+        return item.shard in self.assembled or (item.shard in self.begun and item.done())
 
     def worker(self) -> Worker[Task]:
         """Return the worker, which loads the face detector."""
@@ -146,6 +173,10 @@ class _Preparation(FolderJob[Task]):
 
     def landed(self, item: Task) -> None:
         """Assemble a shard once all of its clips are done."""
+        if item.shard not in self.assembled:
+            _expect(item)
+            if item.sample.exists():
+                self.seconds += sum(map(_seconds, read_shard(item.sample)))
         self.missing[item.shard] -= 1
         if not self.missing[item.shard]:
             _assemble(self.output, item.shard, self.tasks[item.shard])
@@ -191,6 +222,25 @@ def _tasks(output: Path, shard: str, clips: list[Clip]) -> list[Task]:
         Task(clip, shard, folder / f"{number:06d}.tar", folder / f"{number:06d}.failure")
         for number, clip in enumerate(clips)
     ]
+
+
+def _expect(task: Task) -> None:
+    """Check that what a worker staged is there.
+
+    Raises:
+        StorageError: It is not, since the worker's machine writes to another folder.
+    """
+    # Some network file systems remember what was not there until its folder is listed again.
+    if not task.done() and not (os.path.lexists(task.sample.parent) and os.listdir(task.sample.parent) and task.done()):
+        raise StorageError(
+            f"{task.sample} was written by a worker and is not there", "give an -o that all of the machines share"
+        )
+
+
+def _seconds(entry: Entry) -> float:
+    """Return the duration of a sample, as far as it is known."""
+    frames, fps = (entry.meta.get(name, 0) for name in ("frames", "fps"))
+    return frames / fps if isinstance(frames, int) and isinstance(fps, int) and fps else 0.0
 
 
 def _assemble(output: Path, shard: str, tasks: list[Task]) -> None:
