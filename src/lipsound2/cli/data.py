@@ -19,6 +19,7 @@ from lipsound2.cli.options import (
     find_share,
     finite,
 )
+from lipsound2.errors import ConfigError
 from lipsound2.runtime.pace import pacing
 from lipsound2.runtime.terminal import counting, result, say
 
@@ -47,21 +48,28 @@ def prepare(
     from lipsound2.data.prepare import PrepareConfig, SampleConfig
     from lipsound2.data.prepare import prepare as run
     from lipsound2.data.shards import INDEX_NAME
-    from lipsound2.runtime.ray_cluster import Ray
+    from lipsound2.inference.jobs import SOUND_SUFFIXES
+    from lipsound2.media import VIDEO_SUFFIXES
+    from lipsound2.runtime.ray_cluster import LOCAL, Ray
+    from lipsound2.runtime.remote import exists, is_remote, make_mirror, url_of
 
     make, share = detector_maker(detector, detector_file), find_share(shard)
     config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
-    clips = corpora.find_reader(corpus)(source)
+    if ray not in (None, LOCAL) and is_remote(output):
+        raise ConfigError(f"--ray needs an -o that all of its machines share, not {url_of(output)}", "or give --shard")
+    mirror = make_mirror(source, VIDEO_SUFFIXES | SOUND_SUFFIXES) if is_remote(source) else None
+    clips = corpora.find_reader(corpus)(mirror.folder if mirror else source)
     if protocol:
         clips = find_protocol(protocol).assign(clips)
     with pacing("preparing") as update:
-        summary = run(clips, output, config, make, update, share, Ray(ray, workers) if ray else None)
-    told = {"output": str(output), "samples": summary.samples, "failures": summary.failures}
-    result(f"{output}: {summary.samples} samples, {summary.failures} failures", told)
-    if not (output / INDEX_NAME).exists():
-        say(f"share {share} is done; the last of the others finishes {output}, or the same command without --shard")
+        summary = run(clips, output, config, make, update, share, Ray(ray, workers) if ray else None, mirror)
+    place = url_of(output) if is_remote(output) else str(output)
+    told = {"output": place, "samples": summary.samples, "failures": summary.failures}
+    result(f"{place}: {summary.samples} samples, {summary.failures} failures", told)
+    if not exists(output / INDEX_NAME):
+        say(f"share {share} is done; the last of the others finishes {place}, or the same command without --shard")
     elif summary.failures:
-        say(f"the reasons are in {output / 'failures.jsonl'}")
+        say(f"the reasons are in {place}/failures.jsonl")
     if summary.failures > max_failures * (summary.samples + summary.failures):
         raise typer.Exit(1)
 

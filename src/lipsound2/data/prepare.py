@@ -11,23 +11,26 @@ import os
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lipsound2 import faces
 from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.data.repair import FAILURES_NAME, Shards, check_plan, part, read_failures, restage_if_damaged
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, Entry, read_shard, to_lines, write_shard
+from lipsound2.data.stored import StoredFolder
 from lipsound2.errors import DataError, LipSoundError, StorageError
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.claims import Share
 from lipsound2.runtime.executors import Executor, Processes, Worker
 from lipsound2.runtime.names import printable
+from lipsound2.runtime.remote import Mirror, is_remote
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, resumable_map
 
 DetectorFactory = Callable[[], faces.Detector]
@@ -83,6 +86,7 @@ def prepare(
     progress: Progress = lambda done, total, seconds: None,
     share: Share = Share(),  # noqa: B008  (a constant)
     executor: Executor | None = None,
+    mirror: Mirror | None = None,
 ) -> Summary:
     """Prepare clips into `output`, or go on where an earlier call was interrupted.
 
@@ -94,6 +98,7 @@ def prepare(
         config: How to prepare.
         detector: Creates the face detector, once in each worker.
         progress: Called with the number of clips done, the total, and the seconds of samples that are staged.
+        mirror: Of a corpus in an object store, where the clips' files are fetched from.
         share: Which share of the shards. The last share to end writes the index, as does a later call for all.
         executor: Where the clips are prepared; by default in processes of this machine.
 
@@ -102,13 +107,17 @@ def prepare(
         StorageError: `output` cannot be written, or another process does the same work in it.
     """
     shards = _plan(list(clips), config)
-    job = _Preparation(output, shards, config, detector)
+    stored = StoredFolder(output) if is_remote(output) else None
+    job = Preparation(stored.folder if stored else output, shards, config, detector, mirror, stored)
     # Always in processes of their own, since a damaged video may end the one that decodes it.
     executor = executor or Processes(config.workers or os.cpu_count() or 1)
     report = resumable_map(job, executor, lambda done, total: progress(done, total, job.seconds), share=share)
     if report.left:
-        return _summary_of(output, list(shards)[share.number - 1 :: share.count])
-    failures = len(read_failures(output))
+        own = list(shards)[share.number - 1 :: share.of]
+        if stored:
+            stored.gather(own)
+        return _summary_of(job.output, own)
+    failures = len(read_failures(job.output))
     return Summary(sum(map(len, shards.values())) - failures, failures)
 
 
@@ -122,13 +131,23 @@ def _summary_of(output: Path, shards: Sequence[str]) -> Summary:
     return Summary(samples, failures)
 
 
-class _Preparation(FolderJob[Task]):
+class Preparation(FolderJob[Task]):
     """Samples of clips, staged one by one and assembled shard by shard."""
 
     title = "prepare"
 
-    def __init__(self, output: Path, shards: Shards, config: PrepareConfig, detector: DetectorFactory) -> None:
+    def __init__(
+        self,
+        output: Path,
+        shards: Shards,
+        config: PrepareConfig,
+        detector: DetectorFactory,
+        mirror: Mirror | None = None,
+        stored: StoredFolder | None = None,
+    ) -> None:
         self.output = output
+        self.mirror = mirror
+        self.stored = stored
         self.shards = shards
         self.config = config
         self.detector = detector
@@ -138,11 +157,17 @@ class _Preparation(FolderJob[Task]):
 
     def begin(self) -> None:
         """Check that clips and settings are those of the folder, and keep undamaged shards."""
+        if self.stored:
+            self.stored.look(self.shards)
         check_plan(self.output, self.shards, asdict(self.config.sample), self.config.shard_size)
-        restage_if_damaged(self.output, self.shards)
+        if self.stored:
+            self.stored.begin(self.shards)
+        else:
+            restage_if_damaged(self.output, self.shards)
         staging = self.output / STAGING_NAME
-        there = set(os.listdir(staging) if staging.exists() else ())
+        there = {path.name for path in staging.iterdir()} if staging.exists() else set()
         self.assembled = {name for name in self.shards if part(self.output, name).name in there}
+        self.assembled |= self.stored.done if self.stored else set()
         self.begun = there & self.shards.keys()
 
     def complete(self) -> bool:
@@ -163,12 +188,13 @@ class _Preparation(FolderJob[Task]):
 
     def worker(self) -> Worker[Task]:
         """Return the worker, which loads the face detector."""
-        return partial(_Preparer, self.detector, self.config.sample)
+        return partial(_Preparer, self.detector, self.config.sample, self.mirror)
 
     def fail(self, item: Task, error: LipSoundError) -> None:
         """Stage the reason of a failure."""
         known = {"clip": item.clip.id, "video": str(item.clip.video), "reason": error.message}
-        record: dict[str, object] = {name: printable(value) for name, value in known.items()}
+        told = self.mirror.told if self.mirror else str
+        record: dict[str, object] = {name: printable(told(value)) for name, value in known.items()}
         write_text(item.failure, to_lines([record]))
 
     def landed(self, item: Task) -> None:
@@ -179,26 +205,51 @@ class _Preparation(FolderJob[Task]):
                 self.seconds += sum(map(_seconds, read_shard(item.sample)))
         self.missing[item.shard] -= 1
         if not self.missing[item.shard]:
-            _assemble(self.output, item.shard, self.tasks[item.shard])
+            self._assemble(item.shard)
+
+    def _assemble(self, shard: str) -> None:
+        if self.stored and shard in self.stored.done:
+            return
+        _assemble(self.output, shard, self.tasks[shard])
+        if self.stored:
+            self.stored.keep(shard)
 
     def finish(self) -> None:
         """Join the parts; the index is written last and marks the folder as finished."""
+        if self.stored:
+            self.stored.gather(self.shards)
         parts = [part(self.output, shard) for shard in self.shards]
         for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
             texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
             write_text(self.output / name, "".join(texts))
+        if self.stored:
+            self.stored.finish()
 
 
 class _Preparer:
     """State of a worker."""
 
-    def __init__(self, detector: DetectorFactory, config: SampleConfig) -> None:
+    def __init__(self, detector: DetectorFactory, config: SampleConfig, mirror: Mirror | None) -> None:
         self.detector = detector()
         self.config = config
+        self.mirror = mirror
 
     def __call__(self, task: Task) -> None:
         """Stage a clip's sample."""
-        write_shard(task.sample, [make_sample(task.clip, self.detector, self.config)])
+        with _at_hand(task.clip, self.mirror) as clip:
+            write_shard(task.sample, [make_sample(clip, self.detector, self.config)])
+
+
+@contextmanager
+def _at_hand(clip: Clip, mirror: Mirror | None) -> Iterator[Clip]:
+    """Yield a clip whose files are on this machine."""
+    with ExitStack() as stack:
+        local: dict[str, Any] = {}
+        for each in fields(clip) if mirror else ():
+            value = getattr(clip, each.name)
+            if mirror and isinstance(value, Path):
+                local[each.name] = stack.enter_context(mirror.fetched(value))
+        yield replace(clip, **local)
 
 
 def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
@@ -230,8 +281,10 @@ def _expect(task: Task) -> None:
     Raises:
         StorageError: It is not, since the worker's machine writes to another folder.
     """
+    if task.done():
+        return
     # Some network file systems remember what was not there until its folder is listed again.
-    if not task.done() and not (os.path.lexists(task.sample.parent) and os.listdir(task.sample.parent) and task.done()):
+    if not any(path in (task.sample, task.failure) for path in task.sample.parent.glob("*")):
         raise StorageError(
             f"{task.sample} was written by a worker and is not there", "give an -o that all of the machines share"
         )

@@ -29,10 +29,10 @@ class Share(NamedTuple):
     """Which of how many shares of the work, counted from 1."""
 
     number: int = 1
-    count: int = 1
+    of: int = 1
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.number}/{self.of}"
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def claim_share(folder: Path, work: str, share: Share) -> Iterator[None]:
     Raises:
         StorageError: Another process does this share, or all of the work, or a share of another number of shares.
     """
-    path = folder / f"{LOCK_NAME}.{share.number}-of-{share.count}"
+    path = folder / f"{LOCK_NAME}.{share.number}-of-{share.of}"
     lock = FileLock(path, timeout=0)
     try:
         _acquire(lock, path)
@@ -101,7 +101,7 @@ def claim_share(folder: Path, work: str, share: Share) -> Iterator[None]:
     try:
         if _held(folder / LOCK_NAME, forget=True):
             raise _taken(folder, _holder(folder) or work)
-        if other := next((each for each in shares_at_work(folder) if each.count != share.count), None):
+        if other := next((each for each in shares_at_work(folder) if each.of != share.of), None):
             raise _taken(folder, f"{work} (share {other}, of another number of shares)")
         yield
     finally:

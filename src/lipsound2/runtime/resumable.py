@@ -122,7 +122,7 @@ def resumable_map(
         StorageError: The folder cannot be written, or another process does the same work in it.
         LipSoundError: What `begin` or the executor raises.
     """
-    if share.count > 1:
+    if share.of > 1:
         return _share(job, executor, progress, share)
     with claim(job.output, job.title, wait):
         items = _begin(job)
@@ -145,7 +145,7 @@ def _share(job: FolderJob[I], executor: Executor, progress: Progress, share: Sha
             claimed.enter_context(claim_share(job.output, job.title, share))
             _begin(job)
             groups = list(job.groups())
-            own = [item for group in groups[share.number - 1 :: share.count] for item in group]
+            own = [item for group in groups[share.number - 1 :: share.of] for item in group]
             if job.complete():
                 _clear(job)
                 progress(len(own), len(own))
@@ -153,7 +153,7 @@ def _share(job: FolderJob[I], executor: Executor, progress: Progress, share: Sha
         report = _execute(job, executor, own, progress)
         with gate(job.output):
             claimed.close()
-            del groups[share.number - 1 :: share.count]
+            del groups[share.number - 1 :: share.of]
             return report._replace(left=_end(job, [item for group in groups for item in group]))
 
 
