@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from lipsound2.errors import ConfigError
+from lipsound2.runtime.claims import Share
 from lipsound2.runtime.terminal import detail, say
 
 if TYPE_CHECKING:
@@ -114,7 +115,39 @@ Track = Annotated[
     typer.Option("--track", min=1, help="Video track of the file.", show_default="its default, else the largest"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do only the I-th of N shares, as one of N processes or machines with one shared folder.",
+        show_default="all",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on a Ray cluster: auto (the one of this machine), local (a new one of it alone) or its address.",
+        show_default="processes of this machine",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 takes one per core.")]
+
+
+def find_share(text: str | None) -> Share:
+    """Return the share of the work that `--shard` asks for.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if text is None:
+        return Share()
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard {text} is no share", "give one such as 3/16: the third of sixteen, counted from 1")
+    return Share(int(number), int(count))
 
 
 def exit_with(failures: int, total: int, what: str) -> None:
