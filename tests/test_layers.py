@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "config", "settings"},
     {"runtime"},
     {"media", "text", "plots"},
-    {"faces", "audio", "corpora"},
+    {"faces", "audio", "voice", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
     {"inference"},
