@@ -20,12 +20,14 @@ from torch import Tensor
 from lipsound2 import faces, media
 from lipsound2.errors import ConfigError, MediaError
 from lipsound2.inference.speech import Speech
+from lipsound2.inference.voices import Voice, choose_voice, nearest_voice
 from lipsound2.inference.windows import Generation, Window, generate
 from lipsound2.model import LipSound2
-from lipsound2.model.preprocess import Crops, view
+from lipsound2.model.preprocess import Crops, View, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.packs.pack import DEFAULT_PACK
+from lipsound2.packs.voices import PackVoices, load_voices
 from lipsound2.runtime.devices import find_device
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
@@ -52,6 +54,10 @@ class Pipeline:
         familiarity: Measures how familiar a face is to the model.
         name: Of the pack.
         knows: Speakers and vocabulary of the training data, in a few words.
+        voices: The pack's own voices, if it has more than one.
+
+    Attributes:
+        voice: The voice that is spoken with, as in `load`; None for that of the training speaker whose face is nearest.
 
     Raises:
         ConfigError: Model and vocoder disagree on the mel.
@@ -65,6 +71,7 @@ class Pipeline:
         familiarity: Familiarity | None = None,
         name: str = "",
         knows: str = "",
+        voices: PackVoices | None = None,
     ) -> None:
         if vocoder.audio != model.config.audio:
             raise ConfigError(
@@ -77,6 +84,12 @@ class Pipeline:
         self.familiarity = familiarity
         self.name = name
         self.knows = knows
+        self.voices = voices
+        self.voice: Voice | None = None
+
+    def speak_as(self, voice: str | Path) -> None:
+        """Choose the voice of what is spoken from now on: a name of `voices`, or a file with a sample of speech."""
+        self.voice = choose_voice(voice, self.voices, self.name or "the model", self.model.config.condition_dim)
 
     def speak(
         self,
@@ -124,7 +137,7 @@ class Pipeline:
         video = self.model.config.video
         device = next(self.model.parameters()).device
         views = (view(crop[None], video)[:, 0].to(device) for crop in crops)
-        spoken = generate(self.model, views, len(crops))
+        spoken = generate(self.model, views, len(crops), self._condition)
         return Spoken(self.vocode(spoken.mel), spoken.mel.cpu().numpy(), spoken.windows)
 
     @torch.inference_mode()
@@ -193,10 +206,20 @@ class Pipeline:
     def _generate(self, views: Iterator[Tensor], frames: int) -> tuple[Generation, float | None]:
         """Run the model, and measure how well it knows the face if it is seen long enough."""
         if self.familiarity is None or frames < SHORTEST:
-            return generate(self.model, views, frames), None
+            return generate(self.model, views, frames, self._condition), None
         with observe(self.model, self.familiarity.layer) as seen:
-            spoken = generate(self.model, views, frames)
+            spoken = generate(self.model, views, frames, self._condition)
         return spoken, self.familiarity(torch.stack(seen).mean(0))
+
+    @property
+    def _condition(self) -> Callable[[View], Float[Tensor, " voice_dim"]] | None:
+        """How the voice of a face is found, for a model of more than one voice."""
+        if not self.model.config.condition_dim:
+            return None
+        pack = self.name or "the model"
+        return lambda video: (
+            (self.voice or nearest_voice(self.model, video, self.voices, self.familiarity, pack)).embedding
+        )
 
     def _judged(self, speech: Speech, measure: float) -> Speech:
         assert self.familiarity is not None
@@ -223,6 +246,7 @@ def load(
     vocoder: str | None = None,
     device: str | None = None,
     detector: faces.Detector | None = None,
+    voice: str | Path | None = None,
 ) -> Pipeline:
     """Load a pack, or the best model of a training run, and all that is needed to speak with it.
 
@@ -231,6 +255,8 @@ def load(
         vocoder: As in `choose_vocoder`; by default the pack's own choice.
         device: A torch device; by default the first GPU, else the CPU.
         detector: Finds faces; MTCNN if none is given.
+        voice: For a pack of more than one voice: one of its names, or a file with a few seconds of the voice that is
+            wanted. By default that of the training speaker whose face is nearest.
 
     Raises:
         CheckpointError: There is no such pack, or it was changed.
@@ -240,7 +266,11 @@ def load(
     place = next(model.parameters()).device
     chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
     familiarity = load_familiarity(found.folder, model)
-    return Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows)
+    voices = load_voices(found.folder, model.config.condition_dim)
+    pipeline = Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows, voices)
+    if voice is not None:
+        pipeline.speak_as(voice)
+    return pipeline
 
 
 def _gaps(tracks: list[faces.FaceTrack], frames: int, fps: int) -> list[tuple[float, float]]:
