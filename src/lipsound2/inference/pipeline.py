@@ -19,7 +19,9 @@ from torch import Tensor
 
 from lipsound2 import faces, media
 from lipsound2.errors import ConfigError, MediaError
+from lipsound2.inference.mix import layers, mixed
 from lipsound2.inference.speech import Speech
+from lipsound2.inference.stretches import Heard, Stretch
 from lipsound2.inference.voices import Voice, choose_voice, nearest_voice
 from lipsound2.inference.windows import Generation, Window, generate
 from lipsound2.model import LipSound2
@@ -32,8 +34,21 @@ from lipsound2.runtime.devices import find_device
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
 
+TOGETHER = "together"
+"""The choice of faces that lets all of them be heard at once."""
+FADE = 80
+"""Samples over which a stretch is faded in and out at a cut."""
+
 Progress = Callable[[str, float], None]
 """Told the name of the stage under way and, in 0..1, how much of it is done."""
+
+
+class Seen(NamedTuple):
+    """A face track that is spoken, its number in the video, and its name in subtitles."""
+
+    track: faces.FaceTrack
+    number: int
+    speaker: str
 
 
 class Spoken(NamedTuple):
@@ -96,41 +111,52 @@ class Pipeline:
         source: Path | str,
         face: str = "largest",
         progress: Progress | None = None,
-        video_track: int | None = None,
+        excerpt: media.Excerpt = media.WHOLE,
     ) -> Speech:
         """Reconstruct the speech of a silent video.
 
         Args:
             source: Any video file; its own audio is not used.
-            face: `largest`, `left`, `right` or the number of a face track.
+            face: `largest`, `left`, `right`, the number of a face track, or `together` for all at once.
             progress: Told how far the work is.
-            video_track: Number of the file's video track, from 1; by default the file's own choice, else the
-                largest that moves.
+            excerpt: What is used of the file.
 
         Raises:
             MediaError: The video cannot be read.
             FaceError: There is no such face in it.
         """
         if face == "all":
-            raise ConfigError("speak gives one voice", "use speak_each for all faces")
-        return next(self.speak_each(source, face, progress, video_track))
+            raise ConfigError("speak gives one voice", "use speak_each for all faces, or the face 'together'")
+        return next(self.speak_each(source, face, progress, excerpt))
 
     def speak_each(
         self,
         source: Path | str,
         face: str = "all",
         progress: Progress | None = None,
-        video_track: int | None = None,
+        excerpt: media.Excerpt = media.WHOLE,
+        heard: Heard | None = None,
     ) -> Iterator[Speech]:
-        """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video."""
+        """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video.
+
+        `heard` is told each stretch as soon as it was spoken.
+        """
         source = Path(source)
-        tracking, pictures = self._track(source, progress, video_track)
-        for tracks in faces.select(tracking, face):
-            frames = media.stream_frames(source, self.model.config.video.fps, video_track)
-            speech = self._speak(source, frames, tracking.frames, tracks, progress or _silent)
+        tracking, pictures = self._track(source, progress, excerpt)
+
+        def spoken(tracks: list[faces.FaceTrack]) -> Speech:
+            frames = media.stream_frames(source, self.model.config.video.fps, excerpt)
+            seen = [Seen(track, number_of(track, tracking), self._speaker(face, track, tracking)) for track in tracks]
+            speech = self._speak(source, frames, tracking.frames, seen, progress or _silent, heard or _unheard)
             notes = (*pictures.notes(), *speech.notes)
             found = len(tracking.tracks)
-            yield replace(speech, faces=found, pictures=pictures, notes=notes, video_track=video_track)
+            return replace(speech, faces=found, pictures=pictures, notes=notes, excerpt=excerpt, pack=self.name)
+
+        if face == TOGETHER:
+            faces.select(tracking, "all")
+            yield mixed([spoken(tracks) for tracks in layers(tracking.tracks)])
+            return
+        yield from (spoken(tracks) for tracks in faces.select(tracking, face))
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Reconstruct speech from face crops that were aligned before, as `lipsound2 prepare` does."""
@@ -145,18 +171,21 @@ class Pipeline:
         """Turn a mel on the model's device into a waveform."""
         return self.vocoder(mel).clamp(-1, 1).cpu().numpy()
 
-    def track(self, source: Path, progress: Progress | None = None, video_track: int | None = None) -> faces.Tracking:
+    def track(
+        self, source: Path, progress: Progress | None = None, excerpt: media.Excerpt = media.WHOLE
+    ) -> faces.Tracking:
         """Follow all faces of a video."""
-        return self._track(source, progress, video_track)[0]
+        return self._track(source, progress, excerpt)[0]
 
     def _track(
-        self, source: Path, progress: Progress | None, video_track: int | None
+        self, source: Path, progress: Progress | None, excerpt: media.Excerpt
     ) -> tuple[faces.Tracking, media.PictureAccount]:
         fps = self.model.config.video.fps
         report = progress or _silent
-        total = (media.probe(source, video_track).duration or 0) * fps
+        info = media.probe(source, excerpt.track)
+        total = (excerpt.seconds(info.duration, info.fps) or 0) * fps
 
-        stream = media.stream_frames(source, fps, video_track)
+        stream = media.stream_frames(source, fps, excerpt)
 
         def frames() -> Iterator[media.Frame]:
             for frame in stream:
@@ -177,18 +206,23 @@ class Pipeline:
         source: Path,
         stream: Iterator[media.Frame],
         frames: int,
-        tracks: list[faces.FaceTrack],
+        seen: list[Seen],
         report: Progress,
+        heard: Heard,
     ) -> Speech:
+        """Speak face tracks that do not overlap, one after the other; each is a stretch of its own."""
         config = self.model.config
         fps, audio = config.video.fps, config.audio
         device = next(self.model.parameters()).device
-        mel = torch.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor))
-        before = mel.clone()
+        mel = np.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor), np.float32)
+        before = mel.copy()
+        wave = np.zeros(frames * audio.sample_rate // fps, np.float32)
         windows: list[Window] = []
         measures: list[float] = []
-        for track in tracks:
-            views = self._views(stream, track, device, frames, report)
+        stretches: list[Stretch] = []
+        for track, number, speaker in seen:
+            portrait: list[faces.Crop] = []
+            views = self._views(stream, track, device, frames, report, portrait)
             spoken, measure = self._generate(views, len(track))
             if measure is not None:
                 measures.append(measure)
@@ -196,12 +230,19 @@ class Pipeline:
             for whole, part in ((mel, spoken.mel), (before, spoken.before)):
                 whole[:, first : first + part.shape[1]] = part[:, : whole.shape[1] - first].cpu()
             windows += [window._replace(start=window.start + track.start) for window in spoken.windows]
-        report("synthesising audio", 0.0)
-        wave = self.vocode(mel.to(device))
-        report("synthesising audio", 1.0)
-        wave = np.pad(wave, (0, max(0, frames * audio.sample_rate // fps - len(wave))))
-        speech = Speech(source, wave, mel.numpy(), before.numpy(), windows, _gaps(tracks, frames, fps), audio, fps)
+            report("synthesising audio", track.stop / frames)
+            start, stop = (frame * audio.sample_rate // fps for frame in (track.start, track.stop))
+            wave[start:stop] = _faded(_fit(self.vocode(spoken.mel), stop - start), start > 0, stop < len(wave))
+            stretches.append(Stretch(track.start / fps, track.stop / fps, number, speaker, portrait[0]))
+            heard(stretches[-1], wave[start:stop], audio.sample_rate)
+        gaps = _gaps([track for track, _, _ in seen], frames, fps)
+        speech = Speech(source, wave, mel, before, windows, gaps, audio, fps, stretches=tuple(stretches))
         return self._judged(speech, min(measures)) if measures else speech
+
+    def _speaker(self, face: str, track: faces.FaceTrack, tracking: faces.Tracking) -> str:
+        """Return the name of a face in subtitles, if several are heard."""
+        several = face == TOGETHER and len(tracking.tracks) > 1
+        return f"Face {number_of(track, tracking)}" if several else ""
 
     def _generate(self, views: Iterator[Tensor], frames: int) -> tuple[Generation, float | None]:
         """Run the model, and measure how well it knows the face if it is seen long enough."""
@@ -233,9 +274,13 @@ class Pipeline:
         device: torch.device,
         frames: int,
         report: Progress,
+        portrait: list[faces.Crop],
     ) -> Iterator[Tensor]:
+        """Yield what the model sees of each frame; `portrait` is given the crop in the middle."""
         video = self.model.config.video
         for done, crop in enumerate(faces.crop_faces(stream, track), track.start + 1):
+            if done - 1 == (track.start + track.stop) // 2:
+                portrait.append(crop)
             pixels = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[None] if video.channels == 1 else crop.transpose(2, 0, 1)
             yield view(torch.from_numpy(pixels)[None], video)[:, 0].to(device)
             report("reading lips", done / frames)
@@ -277,6 +322,37 @@ def _gaps(tracks: list[faces.FaceTrack], frames: int, fps: int) -> list[tuple[fl
     """List the stretches without a chosen face, in seconds."""
     edges = [0, *(edge for track in tracks for edge in (track.start, track.stop)), frames]
     return [(a / fps, b / fps) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+
+
+def number_of(track: faces.FaceTrack, tracking: faces.Tracking) -> int:
+    """Return the number, from 1, of the track that a track is, or is cut from; 0 if it is of another video."""
+    for number, whole in enumerate(tracking.tracks, 1):
+        if whole.start <= track.start and track.stop <= whole.stop:
+            part = whole.boxes[track.start - whole.start : track.stop - whole.start]
+            if np.array_equal(part, track.boxes):
+                return number
+    return 0
+
+
+def _fit(wave: Float32[np.ndarray, " samples"], length: int) -> Float32[np.ndarray, " length"]:
+    """Cut or pad a wave to a length."""
+    return np.pad(wave[:length], (0, max(0, length - len(wave))))
+
+
+def _faded(wave: Float32[np.ndarray, " samples"], begins: bool, ends: bool) -> Float32[np.ndarray, " samples"]:
+    """Fade a wave in and out where it begins and ends amid the video, so that it does not click."""
+    size = min(FADE, len(wave))
+    rise = np.linspace(0, 1, size, dtype=np.float32)
+    faded = wave.copy()
+    if begins:
+        faded[:size] *= rise
+    if ends:
+        faded[len(wave) - size :] *= rise[::-1]
+    return faded
+
+
+def _unheard(stretch: Stretch, wave: Float32[np.ndarray, " samples"], sample_rate: int) -> None:
+    """Tell nobody."""
 
 
 def _silent(stage: str, share: float) -> None:

@@ -151,7 +151,8 @@ class MelTask(Task[Batch]):
         mels = {"reference": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
         figures = {"mel": plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})}
         if predicted.alignment is not None:
-            figures["alignment"] = plots.alignment(predicted.alignment[0].float().cpu().numpy())
+            weights = predicted.alignment[0].float().cpu().numpy()
+            figures["alignment"] = plots.alignment(weights, weights.shape[1] / self.model.config.video.fps)
         return figures
 
     def _rows(self, predicted: Prediction, batch: Batch) -> list[dict[str, float]]:
