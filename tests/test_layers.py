@@ -17,6 +17,7 @@ LAYERS = [
     {"faces", "audio", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
+    {"export"},
     {"inference"},
     {"training", "evaluation", "importers", "doctor"},
     {"cli", "__main__"},

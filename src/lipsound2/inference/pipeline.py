@@ -19,9 +19,10 @@ from torch import Tensor
 
 from lipsound2 import faces, media
 from lipsound2.errors import ConfigError, MediaError
+from lipsound2.export.backend import OnnxLips, OnnxWaveGlow, exported_folder
 from lipsound2.inference.speech import Speech
 from lipsound2.inference.windows import Generation, Window, generate
-from lipsound2.model import LipSound2
+from lipsound2.model.lipsound import Lips
 from lipsound2.model.preprocess import Crops, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
@@ -29,6 +30,7 @@ from lipsound2.packs.pack import DEFAULT_PACK
 from lipsound2.runtime.devices import find_device
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
+from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
 Progress = Callable[[str, float], None]
 """Told the name of the stage under way and, in 0..1, how much of it is done."""
@@ -59,7 +61,7 @@ class Pipeline:
 
     def __init__(
         self,
-        model: LipSound2,
+        model: Lips,
         vocoder: Vocoder,
         detector: faces.Detector | None = None,
         familiarity: Familiarity | None = None,
@@ -121,8 +123,7 @@ class Pipeline:
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Reconstruct speech from face crops that were aligned before, as `lipsound2 prepare` does."""
-        video = self.model.config.video
-        device = next(self.model.parameters()).device
+        video, device = self.model.config.video, self.model.device
         views = (view(crop[None], video)[:, 0].to(device) for crop in crops)
         spoken = generate(self.model, views, len(crops))
         return Spoken(self.vocode(spoken.mel), spoken.mel.cpu().numpy(), spoken.windows)
@@ -168,8 +169,7 @@ class Pipeline:
         report: Progress,
     ) -> Speech:
         config = self.model.config
-        fps, audio = config.video.fps, config.audio
-        device = next(self.model.parameters()).device
+        fps, audio, device = config.video.fps, config.audio, self.model.device
         mel = torch.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor))
         before = mel.clone()
         windows: list[Window] = []
@@ -223,6 +223,7 @@ def load(
     vocoder: str | None = None,
     device: str | None = None,
     detector: faces.Detector | None = None,
+    backend: str = "torch",
 ) -> Pipeline:
     """Load a pack, or the best model of a training run, and all that is needed to speak with it.
 
@@ -231,14 +232,22 @@ def load(
         vocoder: As in `choose_vocoder`; by default the pack's own choice.
         device: A torch device; by default the first GPU, else the CPU.
         detector: Finds faces; MTCNN if none is given.
+        backend: What runs the networks: `torch`, or `onnx` on the CPU, by what `lipsound2 export` wrote.
 
     Raises:
         CheckpointError: There is no such pack, or it was changed.
     """
     found = find_pack(pack)
-    model = found.load_model(find_device(device))
-    place = next(model.parameters()).device
-    chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
+    wanted = vocoder or found.info.vocoder
+    model: Lips
+    if backend == "onnx":
+        folder = exported_folder(found)
+        model = OnnxLips(folder)
+        own = WaveGlowVocoder(OnnxWaveGlow(folder)) if wanted == WaveGlowVocoder.name else None
+        chosen = own or choose_vocoder(wanted, model.config.audio, None)
+    else:
+        model = found.load_model(find_device(device))
+        chosen = choose_vocoder(wanted, model.config.audio, found.waveglow, model.device)
     familiarity = load_familiarity(found.folder, model)
     return Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lipsound2.config import ModelConfig
-from lipsound2.model.lipsound import LipSound2
+from lipsound2.model.lipsound import Lips
 from lipsound2.runtime.windows import cut, evenly
 
 
@@ -41,7 +41,7 @@ class Generation(NamedTuple):
 
 
 @torch.inference_mode()
-def generate(model: LipSound2, views: Iterable[UInt8[Tensor, "channels size size"]], frames: int) -> Generation:
+def generate(model: Lips, views: Iterable[UInt8[Tensor, "channels size size"]], frames: int) -> Generation:
     """Run the model freely over a stretch of video, holding only one window of it.
 
     Args:
