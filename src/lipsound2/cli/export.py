@@ -35,6 +35,6 @@ def export(
 
     found = find_pack(pack)
     run(found, output, quantize == Quantize.int8, force)
-    size = sum(path.stat().st_size for path in output.iterdir())
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     told = {"output": str(output), "format": str(form), "quantized": quantize and str(quantize), "bytes": size}
     result(f"{output}: {size / 1e6:.1f} MB", told)

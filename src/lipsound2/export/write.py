@@ -15,6 +15,7 @@ from lipsound2.export.graphs import Graph, magnitude_graph, model_graphs, recogn
 from lipsound2.export.quantize import quantize
 from lipsound2.export.settings import EXPORT_NAME, Exported, to_data
 from lipsound2.export.weights import share
+from lipsound2.faces import detector_graphs
 from lipsound2.packs.familiarity import SETTINGS_NAME, STATISTICS_NAME, Calibration
 from lipsound2.packs.pack import CARD_NAME, INFO_NAME, Pack, write_sums
 from lipsound2.recognizer.transcriber import LANGUAGE_NAME, load_jasper
@@ -22,6 +23,8 @@ from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.vocoder.synthesis import load_waveglow
 
 OPSET = 17
+FACES = "faces"
+"""Folder of the face detector's graphs."""
 EXTRA = 'pip install "lipsound2[onnx]"'
 
 
@@ -54,6 +57,7 @@ def export(pack: Pack, target: Path, int8: bool = False, force: bool = False) ->
         write_text(folder / INFO_NAME, to_json(pack.info))
         for path in _kept(pack):
             shutil.copyfile(path, folder / path.name)
+        shutil.copytree(detector_graphs(), folder / FACES, ignore=_but_graphs)
         write_sums(folder)
 
 
@@ -102,6 +106,10 @@ def trace(graph: Graph, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def _but_graphs(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".onnx")]
 
 
 def _kept(pack: Pack) -> list[Path]:
