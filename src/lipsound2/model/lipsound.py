@@ -35,6 +35,7 @@ class Prediction(NamedTuple):
     alignment: Float[Tensor, "batch steps time"] | None
 
 
+@runtime_checkable
 class Removable(Protocol):
     """What ends a watching."""
 

@@ -10,7 +10,7 @@ Long waves are processed in windows, so that only the posteriors grow with their
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ WINDOW, MARGIN = 30.0, 3.0
 """Length of a window, and context on each side, in seconds."""
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Interface of what a `JasperRecognizer` decodes: a Jasper of torch, or an exported one."""
 

@@ -28,6 +28,7 @@ class Vocoder(Protocol):
         ...
 
 
+@runtime_checkable
 class Flows(Protocol):
     """Interface of what a `WaveGlowVocoder` runs: a `WaveGlow`, or an exported one; methods as there."""
 
