@@ -17,6 +17,7 @@ LAYERS = [
     {"faces", "trails", "audio", "voice", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
+    {"export"},
     {"inference"},
     {"training", "evaluation", "importers", "doctor"},
     {"cli", "__main__"},

@@ -81,7 +81,7 @@ class InternalError(LipSoundError):
 
 
 _DECODERS = (
-    *("av", "cv2", "soundfile", "tarfile", "zipfile", "zlib", "safetensors", "safetensors_rust"),
+    *("av", "cv2", "onnxruntime", "soundfile", "tarfile", "zipfile", "zlib", "safetensors", "safetensors_rust"),
     *("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "s3fs"),
 )
 """Packages that read files; their exceptions are errors of the file."""

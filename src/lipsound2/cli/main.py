@@ -21,6 +21,7 @@ from lipsound2.cli import (
     demo,
     doctor,
     evaluation,
+    export,
     imports,
     packs,
     reading,
@@ -63,6 +64,7 @@ for command in (
     evaluation.plot,
     packs.pack,
     packs.packs,
+    export.export,
     doctor.doctor,
     demo.demo,
 ):

@@ -43,6 +43,13 @@ class Several(StrEnum):
     each = "each"
 
 
+class Backend(StrEnum):
+    """What can run the networks."""
+
+    torch = "torch"
+    onnx = "onnx"
+
+
 class Grammar(StrEnum):
     """Grammars of simulated speakers."""
 
@@ -80,6 +87,9 @@ OutputFile = Annotated[
 ]
 Prepared = Annotated[Path, typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)]
 Device = Annotated[str, typer.Option(help="auto (first GPU, else CPU), cpu, cuda, cuda:1, mps.")]
+BackendName = Annotated[
+    Backend, typer.Option("--backend", help="What runs the networks; onnx runs on the CPU, by onnxruntime.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads.", show_default="one a core")]
 DetectorOption = Annotated[DetectorName, typer.Option(help="Face detector.")]
 DetectorFile = Annotated[
@@ -258,33 +268,40 @@ def use_threads(count: int | None) -> None:
 
 
 def load_speaker(
-    pack: str, vocoder: str | None, device: str, detector: DetectorName, detector_file: Path | None
+    pack: str,
+    vocoder: str | None,
+    device: str,
+    detector: DetectorName,
+    detector_file: Path | None,
+    backend: str = "torch",
 ) -> "Pipeline":
     """Load a pack and all that is needed to speak with it."""
     import torch
 
     from lipsound2.inference import pipeline
 
-    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)())
-    place = next(loaded.model.parameters()).device
+    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)(), backend)
     detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
-    detail(f"device {place}, {torch.get_num_threads()} CPU threads")
+    detail(f"backend {backend}, device {loaded.model.device}, {torch.get_num_threads()} CPU threads")
     if loaded.knows:
         say(f"{loaded.name} knows {loaded.knows}")
     return loaded
 
 
-def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Recognizer":
+def load_recognizer(name: str, pack: str, device: str, beam: int | None, backend: str = "torch") -> "Recognizer":
     """Load a recogniser; a pack is looked for only if its own is asked for."""
+    from lipsound2.export.backend import exported_folder
     from lipsound2.inference.recognizers import choose
     from lipsound2.packs import find_pack
     from lipsound2.recognizer.beam import BeamConfig
     from lipsound2.recognizer.transcriber import JasperRecognizer
     from lipsound2.runtime.devices import find_device
 
-    packed = find_pack(pack).recognizer if name.split(":")[0] == JasperRecognizer.name else None
+    own = find_pack(pack) if name.split(":")[0] == JasperRecognizer.name else None
+    exported = exported_folder(own) if own and backend == Backend.onnx else None
     search = BeamConfig() if beam is None else BeamConfig(width=beam) if beam else None
-    reader = choose(name, packed, find_device(device), search, needs_language=beam is None)
+    packed = own.recognizer if own else None
+    reader = choose(name, packed, find_device(device), search, needs_language=beam is None, exported=exported)
     detail(f"recogniser {name}")
     return reader
 

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from lipsound2 import faces, media
 from lipsound2.errors import ConfigError, MediaError
+from lipsound2.export.backend import OnnxLips, OnnxWaveGlow, exported_folder
 from lipsound2.inference.mix import layers, mixed
 from lipsound2.inference.speech import Speech
 from lipsound2.inference.stretches import Heard, Stretch
 from lipsound2.inference.voices import Voice, choose_voice, nearest_voice
 from lipsound2.inference.windows import Generation, Window, generate
-from lipsound2.model import LipSound2
+from lipsound2.model.lipsound import Lips, LipSound2
 from lipsound2.model.preprocess import Crops, View, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
@@ -33,6 +34,7 @@ from lipsound2.packs.voices import PackVoices, load_voices
 from lipsound2.runtime.devices import find_device
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
+from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
 TOGETHER = "together"
 """The choice of faces that lets all of them be heard at once."""
@@ -80,7 +82,7 @@ class Pipeline:
 
     def __init__(
         self,
-        model: LipSound2,
+        model: Lips,
         vocoder: Vocoder,
         detector: faces.Detector | None = None,
         familiarity: Familiarity | None = None,
@@ -160,8 +162,7 @@ class Pipeline:
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Reconstruct speech from face crops that were aligned before, as `lipsound2 prepare` does."""
-        video = self.model.config.video
-        device = next(self.model.parameters()).device
+        video, device = self.model.config.video, self.model.device
         views = (view(crop[None], video)[:, 0].to(device) for crop in crops)
         spoken = generate(self.model, views, len(crops), self._condition)
         return Spoken(self.vocode(spoken.mel), spoken.mel.cpu().numpy(), spoken.windows)
@@ -212,8 +213,7 @@ class Pipeline:
     ) -> Speech:
         """Speak face tracks that do not overlap, one after the other; each is a stretch of its own."""
         config = self.model.config
-        fps, audio = config.video.fps, config.audio
-        device = next(self.model.parameters()).device
+        fps, audio, device = config.video.fps, config.audio, self.model.device
         mel = np.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor), np.float32)
         before = mel.copy()
         wave = np.zeros(frames * audio.sample_rate // fps, np.float32)
@@ -255,11 +255,13 @@ class Pipeline:
     @property
     def _condition(self) -> Callable[[View], Float[Tensor, " voice_dim"]] | None:
         """How the voice of a face is found, for a model of more than one voice."""
-        if not self.model.config.condition_dim:
+        model = self.model
+        if not (isinstance(model, LipSound2) and model.config.condition_dim):
             return None
-        pack = self.name or "the model"
         return lambda video: (
-            (self.voice or nearest_voice(self.model, video, self.voices, self.familiarity, pack)).embedding
+            (
+                self.voice or nearest_voice(model, video, self.voices, self.familiarity, self.name or "the model")
+            ).embedding
         )
 
     def _judged(self, speech: Speech, measure: float) -> Speech:
@@ -292,6 +294,7 @@ def load(
     device: str | None = None,
     detector: faces.Detector | None = None,
     voice: str | Path | None = None,
+    backend: str = "torch",
 ) -> Pipeline:
     """Load a pack, or the best model of a training run, and all that is needed to speak with it.
 
@@ -302,14 +305,22 @@ def load(
         detector: Finds faces; MTCNN if none is given.
         voice: For a pack of more than one voice: one of its names, or a file with a few seconds of the voice that is
             wanted. By default that of the training speaker whose face is nearest.
+        backend: What runs the networks: `torch`, or `onnx` on the CPU, by what `lipsound2 export` wrote.
 
     Raises:
         CheckpointError: There is no such pack, or it was changed.
     """
     found = find_pack(pack)
-    model = found.load_model(find_device(device))
-    place = next(model.parameters()).device
-    chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
+    wanted = vocoder or found.info.vocoder
+    model: Lips
+    if backend == "onnx":
+        folder = exported_folder(found)
+        model = OnnxLips(folder)
+        own = WaveGlowVocoder(OnnxWaveGlow(folder)) if wanted == WaveGlowVocoder.name else None
+        chosen = own or choose_vocoder(wanted, model.config.audio, None)
+    else:
+        model = found.load_model(find_device(device))
+        chosen = choose_vocoder(wanted, model.config.audio, found.waveglow, model.device)
     familiarity = load_familiarity(found.folder, model)
     voices = load_voices(found.folder, model.config.condition_dim)
     pipeline = Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows, voices)

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lipsound2.config import ModelConfig
-from lipsound2.model.lipsound import LipSound2
+from lipsound2.model.lipsound import Lips
 from lipsound2.runtime.windows import cut, evenly
 
 
@@ -42,7 +42,7 @@ class Generation(NamedTuple):
 
 @torch.inference_mode()
 def generate(
-    model: LipSound2,
+    model: Lips,
     views: Iterable[UInt8[Tensor, "channels size size"]],
     frames: int,
     condition: Callable[[UInt8[Tensor, "channels frames size size"]], Float[Tensor, " condition_dim"]] | None = None,

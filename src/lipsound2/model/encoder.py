@@ -115,7 +115,7 @@ class Encoder(nn.Module):
             features = self._run(block, features, frames_mask, frames)
         memory = features.permute(0, 2, 1, 3, 4).flatten(2).float()
         with torch.autocast(video.device.type, enabled=False):
-            return self._recurrent(memory, lengths, packed=not self.training or frames is not None)
+            return self._recurrent(memory, lengths, packed=frames is not None)
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
         """Compute a block, with activation checkpointing if `recompute` is set."""

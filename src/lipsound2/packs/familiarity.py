@@ -24,6 +24,7 @@ from torch.nn import functional
 from lipsound2.config import MOST_LAYERS, in_range, read_config, to_json
 from lipsound2.errors import CheckpointError
 from lipsound2.model import LipSound2
+from lipsound2.model.lipsound import Lips
 from lipsound2.model.preprocess import View, standardize
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.weights import load_weights, save_weights
@@ -142,7 +143,7 @@ class Familiarity:
         write_text(folder / SETTINGS_NAME, to_json(self.calibration))
 
 
-def load_familiarity(folder: Path, model: LipSound2) -> Familiarity | None:
+def load_familiarity(folder: Path, model: Lips) -> Familiarity | None:
     """Read the measure of a pack, or nothing if it has none.
 
     Raises:
@@ -173,7 +174,7 @@ def _fit(tensors: Mapping[str, Tensor], features: int) -> bool:
 
 
 @contextmanager
-def observe(model: LipSound2, layer: Layer) -> Iterator[list[Features]]:
+def observe(model: Lips, layer: Layer) -> Iterator[list[Features]]:
     """Collect the features of each window that the model sees meanwhile."""
     seen: list[Features] = []
 
@@ -181,7 +182,7 @@ def observe(model: LipSound2, layer: Layer) -> Iterator[list[Features]]:
         cells = functional.adaptive_avg_pool2d(output[0].float().mean(1), layer.cells)
         seen.append(cells.flatten().cpu())
 
-    handle = model.encoder.blocks[layer.block].register_forward_hook(look)
+    handle = model.watch(layer.block, look)
     try:
         yield seen
     finally:
