@@ -18,7 +18,8 @@ LAYERS = [
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
     {"inference"},
-    {"training", "evaluation", "importers", "doctor"},
+    {"training", "evaluation", "importers", "doctor", "live"},
+    {"web"},
     {"cli", "__main__"},
 ]
 """From the bottom up. A part may import its own layer and those below; a module may have a layer of its own."""

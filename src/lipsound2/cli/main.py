@@ -22,9 +22,11 @@ from lipsound2.cli import (
     doctor,
     evaluation,
     imports,
+    live,
     packs,
     reading,
     recipes,
+    serve,
     speaking,
     training,
 )
@@ -53,6 +55,8 @@ app = typer.Typer(
 for command in (
     speaking.speak,
     reading.read,
+    live.live,
+    serve.serve,
     data.prepare,
     data.join,
     data.simulate,

@@ -42,6 +42,13 @@ class Spoken(NamedTuple):
     windows: list[Window]
 
 
+class Sighting(NamedTuple):
+    """The faces of a video, and what became of its frames."""
+
+    tracking: faces.Tracking
+    pictures: media.PictureAccount
+
+
 class Pipeline:
     """Everything needed for inference, loaded once for any number of videos.
 
@@ -108,10 +115,19 @@ class Pipeline:
         face: str = "all",
         progress: Progress | None = None,
         video_track: int | None = None,
+        sighting: Sighting | None = None,
     ) -> Iterator[Speech]:
-        """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video."""
+        """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video.
+
+        Args:
+            source: As in `speak`.
+            face: As in `speak`; `all` gives each face track a voice.
+            progress: As in `speak`.
+            video_track: As in `speak`.
+            sighting: The video's faces, if `look` found them before.
+        """
         source = Path(source)
-        tracking, pictures = self._track(source, progress, video_track)
+        tracking, pictures = sighting or self.look(source, progress, video_track)
         for tracks in faces.select(tracking, face):
             frames = media.stream_frames(source, self.model.config.video.fps, video_track)
             speech = self._speak(source, frames, tracking.frames, tracks, progress or _silent)
@@ -134,11 +150,14 @@ class Pipeline:
 
     def track(self, source: Path, progress: Progress | None = None, video_track: int | None = None) -> faces.Tracking:
         """Follow all faces of a video."""
-        return self._track(source, progress, video_track)[0]
+        return self.look(source, progress, video_track).tracking
 
-    def _track(
-        self, source: Path, progress: Progress | None, video_track: int | None
-    ) -> tuple[faces.Tracking, media.PictureAccount]:
+    def look(self, source: Path, progress: Progress | None = None, video_track: int | None = None) -> Sighting:
+        """Follow all faces of a video, and account for its frames.
+
+        Raises:
+            MediaError: It cannot be read, or is too short.
+        """
         fps = self.model.config.video.fps
         report = progress or _silent
         total = (media.probe(source, video_track).duration or 0) * fps
@@ -157,7 +176,7 @@ class Pipeline:
                 f"{source} is too short: {pictures.decoded} frames, {faces.SHORTEST} or more were expected",
                 "give a video, not a photo",
             )
-        return tracking, pictures
+        return Sighting(tracking, pictures)
 
     def _speak(
         self,
