@@ -358,6 +358,6 @@ def test_the_command_speaks_and_captions_a_file(tmp_path):
     assert "lips to sound" in told
     assert "0 frames dropped" in told
     with wave.open(str(tmp_path / "live.wav")) as read:
-        assert read.getnframes() == 53 * 640
+        assert read.getnframes() == 56 * 640
     piped = subprocess.run([*command, "-o", "-", "--no-captions"], capture_output=True, timeout=120, check=True)
-    assert len(piped.stdout) == 53 * 640 * 2
+    assert len(piped.stdout) == 56 * 640 * 2

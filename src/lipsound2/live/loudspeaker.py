@@ -59,8 +59,8 @@ def _growing(path: Path, sample_rate: int, force: bool) -> Iterator[Hear]:
         raise StorageError(f"{path} exists", "overwrite it with --force or choose another name")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = wave.open(str(path), "wb")  # noqa: SIM115  (closed below, without hiding an error of the block)
-    try:
+        raw = path.open("wb", buffering=0)
+    with raw, wave.open(raw, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate)
@@ -70,8 +70,6 @@ def _growing(path: Path, sample_rate: int, force: bool) -> Iterator[Hear]:
                 file.writeframes(to_bytes(samples))
 
         yield hear
-    finally:
-        file.close()
 
 
 @contextmanager
