@@ -23,7 +23,7 @@ from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
 from lipsound2.data.shards import read_crops, read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.errors import DataError, FaceError, StorageError
-from lipsound2.runtime.claims import claim
+from lipsound2.runtime.claims import Share, claim
 from lipsound2.runtime.executors import Outcome
 from lipsound2.runtime.names import sample_key
 
@@ -225,7 +225,7 @@ def test_bad_clips_are_recorded_with_their_reason_and_stop_nothing(mixed, tmp_pa
     assert "no face" in reasons["no face"]
     assert "not a media file" in reasons["text"]
     assert "empty" in reasons["empty"]
-    assert calls[-1] == (good + 4, good + 4)
+    assert calls[-1][:2] == (good + 4, good + 4)
     assert not (output / ".staging").exists()
 
 
@@ -343,3 +343,68 @@ def test_damaged_members_name_shard_and_clip(prepared, tmp_path):
         with pytest.raises(DataError, match=f"{entry.shard}: the clip {entry.meta['id']} is damaged") as caught:
             read()
         assert "object at" not in caught.value.message
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """What makes samples in the place of workers, and the clips that it made."""
+    made: list[str] = []
+    monkeypatch.setattr(module, "Processes", instead_of_work(made))
+    return made
+
+
+SEVEN = invented("a", "b", "c", "bad", "d", "e", "f")
+
+
+def test_shares_end_with_the_bytes_of_one_run(tmp_path, stand_in):
+    config = PrepareConfig(shard_size=2)
+    assert prepare(SEVEN, tmp_path / "alone", config) == (6, 1)
+    stand_in.clear()
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(2, 3)) == (1, 1)
+    assert stand_in == ["c", "bad"]
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(1, 3)) == (3, 0)
+    assert not (tmp_path / "shared" / "index.jsonl").exists()
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(3, 3)) == (6, 1)
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(3, 3)) == (6, 1)
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
+
+
+def test_a_run_for_all_takes_over_from_shares(tmp_path, stand_in):
+    config = PrepareConfig(shard_size=2)
+    prepare(SEVEN, tmp_path / "alone", config)
+    prepare(SEVEN, tmp_path / "shared", config, share=Share(2, 2))
+    stand_in.clear()
+    assert prepare(SEVEN, tmp_path / "shared", config) == (6, 1)
+    assert stand_in == ["a", "b", "d", "e"]
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
+
+
+def test_shares_of_a_damaged_folder_mend_it_together(tmp_path, stand_in):
+    config = PrepareConfig(shard_size=2)
+    prepare(SEVEN, tmp_path, config)
+    before = contents(tmp_path)
+    cut_off(tmp_path / "train-00001.tar")
+    stand_in.clear()
+    prepare(SEVEN, tmp_path, config, share=Share(1, 2))
+    assert stand_in == []
+    assert prepare(SEVEN, tmp_path, config, share=Share(2, 2)) == (6, 1)
+    assert stand_in == ["c", "bad"]
+    assert contents(tmp_path) == before
+
+
+def test_progress_tells_clips_and_seconds_of_samples(clips, tmp_path):
+    told = []
+    clip = next(iter(read_folder(clips)))
+    prepare([clip], tmp_path, PrepareConfig(workers=1), progress=lambda *each: told.append(each))
+    (entry,) = read_index(tmp_path)
+    assert told == [(0, 1, 0.0), (1, 1, entry.meta["frames"] / 25)]
+
+
+def test_a_folder_that_a_worker_does_not_share_is_one_line(tmp_path, monkeypatch):
+    class Elsewhere:
+        def run(self, worker, tasks):
+            yield from map(Outcome, tasks)
+
+    with pytest.raises(StorageError, match=r"000000\.tar was written by a worker and is not there"):
+        prepare(invented("a"), tmp_path, PrepareConfig(), executor=Elsewhere())

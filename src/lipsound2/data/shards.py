@@ -20,6 +20,7 @@ from lipsound2.data.sample import Sample, Wave, decode_crops, decode_wave
 from lipsound2.errors import DataError, LipSoundError, guard
 from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.names import sample_key
+from lipsound2.runtime.remote import exists, is_remote, read, url_of
 
 INDEX_NAME = "index.jsonl"
 REPAIR = "run the same prepare again, which replaces damaged shards; joined or generated folders are written again"
@@ -80,6 +81,8 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
     if suffix not in entry.members:
         raise DataError(f"{path} holds no {suffix} of the clip {entry.meta.get('id', entry.key)}", REPAIR)
     offset, size = entry.members[suffix]
+    if is_remote(folder):
+        return _read_stored(path, offset, size)
     try:
         with path.open("rb") as file:
             if offset + size > file.seek(0, io.SEEK_END):
@@ -88,6 +91,14 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
             return file.read(size)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", REPAIR) from error
+
+
+def _read_stored(path: Path, offset: int, size: int) -> bytes:
+    """Read a part of a shard in an object store."""
+    data = read(path, offset, size)
+    if len(data) < size:
+        raise DataError(f"{url_of(path)} is shorter than its index says", REPAIR)
+    return data
 
 
 def read_wave(folder: Path, entry: Entry) -> Wave:
@@ -212,10 +223,11 @@ def read_index(folder: Path) -> list[Entry]:
         DataError: The folder was not prepared, or not to its end.
     """
     path = folder / INDEX_NAME
-    if not path.is_file():
+    if not exists(path):
         raise DataError(f"{folder} holds no {INDEX_NAME}", "make it with: lipsound2 prepare CORPUS FOLDER -o OUTPUT")
     try:
-        entries = entries_from_lines(path.read_text(encoding="utf-8"))
+        text = read(path).decode() if is_remote(path) else path.read_text(encoding="utf-8")
+        entries = entries_from_lines(text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}", REPAIR) from error
     return _distinct(entries)

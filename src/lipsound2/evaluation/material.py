@@ -15,6 +15,7 @@ from lipsound2.data.shards import INDEX_NAME, Entry, clip_of, read_crops, read_i
 from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.sound import Wave
 from lipsound2.inference.pipeline import Pipeline
+from lipsound2.runtime.remote import exists
 
 ALL = "all"
 """Takes the clips of every split."""
@@ -138,7 +139,7 @@ def _unnamed(video: Path) -> Iterator[None]:
 
 def load_material(source: Source) -> Material:
     """Find the clips, if there are any."""
-    return Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+    return Prepared(source) if exists(source.data / INDEX_NAME) else Videos(source)
 
 
 def open_material(source: Source) -> Material:

@@ -136,10 +136,13 @@ def _end(piece: tuple[int, Samples]) -> int:
     return piece[0] + len(piece[1])
 
 
-def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
-    """Write mono samples as 16-bit PCM; samples beyond full scale are clipped."""
+def write_wav(path: Path, wave: Samples, sample_rate: int, comment: str = "") -> None:
+    """Write mono samples as 16-bit PCM, with a comment if given; samples beyond full scale are clipped."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    with soundfile.SoundFile(buffer, "w", sample_rate, 1, "PCM_16", format="WAV") as file:
+        if comment:
+            file.comment = comment
+        file.write(np.clip(wave, -1, 1))
     write_bytes(path, buffer.getvalue())
 
 
