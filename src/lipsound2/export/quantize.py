@@ -67,7 +67,7 @@ def _shrink_convolutions(model: Any) -> None:
 
 
 def _is_large(weight: Any) -> bool:
-    return weight.data_type == 1 and np.prod(weight.dims) >= SMALLEST
+    return bool(weight.data_type == 1 and np.prod(weight.dims) >= SMALLEST)
 
 
 def rounded(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

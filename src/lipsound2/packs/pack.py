@@ -101,7 +101,13 @@ class Pack:
         return _digest(self.model_folder / WEIGHTS_NAME)
 
     def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
-        """Rebuild the model from its configuration, in evaluation mode."""
+        """Rebuild the model from its configuration, in evaluation mode.
+
+        Raises:
+            CheckpointError: The pack holds none, or it is damaged.
+        """
+        if not self.model_folder.is_dir():
+            raise CheckpointError(f"{self.folder} holds no model of torch", "if it is an exported pack: --backend onnx")
         return load_model(self.model_folder, device)
 
 
