@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "config", "settings"},
     {"runtime"},
     {"media", "text", "plots"},
-    {"faces", "audio", "corpora"},
+    {"faces", "trails", "audio", "voice", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
     {"export"},

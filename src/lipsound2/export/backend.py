@@ -76,8 +76,14 @@ class OnnxLips:
         )
         self._looks: list[Callable[..., None]] = []
 
-    def __call__(self, video: UInt8[Tensor, "1 channels time height width"], lengths: Int[Tensor, " 1"]) -> Prediction:
-        """Predict the mel of one clip without padding."""
+    def __call__(
+        self,
+        video: UInt8[Tensor, "1 channels time height width"],
+        lengths: Int[Tensor, " 1"],
+        *,
+        condition: None = None,
+    ) -> Prediction:
+        """Predict the mel of one clip without padding; models that take a condition are not exported."""
         encoded = self._encoder(video=video.numpy())
         for look_at in self._looks:
             look_at(self, None, torch.from_numpy(encoded["face"]))

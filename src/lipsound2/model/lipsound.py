@@ -62,7 +62,11 @@ class Lips(Protocol):
         ...
 
     def __call__(
-        self, video: UInt8[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
+        self,
+        video: UInt8[Tensor, "batch channels time height width"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        condition: Float[Tensor, "batch condition_dim"] | None = None,
     ) -> Prediction:
         """Predict the mel of clips."""
         ...

@@ -23,7 +23,9 @@ from torch.nn import functional
 
 from lipsound2.config import MOST_LAYERS, in_range, read_config, to_json
 from lipsound2.errors import CheckpointError
+from lipsound2.model import LipSound2
 from lipsound2.model.lipsound import Lips
+from lipsound2.model.preprocess import View, standardize
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.weights import load_weights, save_weights
 
@@ -95,11 +97,17 @@ class Statistics:
 
     def distance(self, features: Features) -> float:
         """Return the logarithm of the squared Mahalanobis distance a feature, to the nearest centre."""
+        return math.log(float(self._squared(features).min()) / len(features) + 1e-12)
+
+    def nearest(self, features: Features) -> int:
+        """Return the number of the nearest centre."""
+        return int(self._squared(features).argmin())
+
+    def _squared(self, features: Features) -> Float[Tensor, " speakers"]:
         away = (features - self.offset) / self.scale - self.centres
         along = away @ self.basis.T
         outside = (away.square().sum(1) - along.square().sum(1)).clamp(min=0)
-        squared = (along.square() / self.variances).sum(1) + outside / self.rest
-        return math.log(float(squared.min()) / len(features) + 1e-12)
+        return (along.square() / self.variances).sum(1) + outside / self.rest
 
 
 @dataclass(frozen=True)
@@ -179,3 +187,15 @@ def observe(model: Lips, layer: Layer) -> Iterator[list[Features]]:
         yield seen
     finally:
         handle.remove()
+
+
+@torch.inference_mode()
+def look_at(model: LipSound2, video: View, layer: Layer) -> Features:
+    """Compute the features of a stretch of video as `observe` does, by the first blocks of the encoder alone."""
+    frames = video.shape[1]
+    lengths = torch.tensor([frames], device=video.device)
+    with observe(model, layer) as seen:
+        pixels, mask = standardize(video[None], lengths), torch.ones(1, 1, frames, 1, 1, device=video.device)
+        for block in model.encoder.blocks[: layer.block + 1]:
+            pixels = block(pixels, mask)
+    return seen[0]

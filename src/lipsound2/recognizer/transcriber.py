@@ -64,14 +64,15 @@ class JasperRecognizer:
     def transcribe(self, wave: Wave) -> Transcript:
         """Return the words of a wave; none and a note for silence and noise."""
         config = self.model.config
+        none = Transcript(separator=self.alphabet.separator, language=config.written, doubtful=config.gate.doubtful)
         note = gate.silence_note(wave, self.sample_rate, config.gate)
         if note:
-            return Transcript(note=note, separator=self.alphabet.separator)
+            return replace(none, note=note)
         values = self.posteriors(wave)
         if not len(values):
-            return Transcript(note="too short to hold a word", separator=self.alphabet.separator)
+            return replace(none, note="too short to hold a word")
         found = self._words(values, ctc.best_path(values))
-        greedy = Transcript(found, None if found else "no words recognised", self.alphabet.separator)
+        greedy = replace(none, words=found, note=None if found else "no words recognised")
         clear = gate.keep_clear(greedy, config.gate)
         if self.beam is None or not clear.words:
             return clear
