@@ -55,7 +55,7 @@ def main() -> None:
         folders = {"onnx float32": Path(name) / "float32", "onnx int8": Path(name) / "int8"}
         for kind, folder in folders.items():
             export(pack, folder, int8=kind.endswith("int8"))
-        with torch.inference_mode():
+        with torch.no_grad():
             rows = list(compare(pack, folders, asked.runs))
     print("| part | backend | MB | seconds | largest difference |\n|---|---|---|---|---|")
     for row in rows:
