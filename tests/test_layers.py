@@ -19,7 +19,8 @@ LAYERS = [
     {"packs"},
     {"export"},
     {"inference"},
-    {"training", "evaluation", "importers", "doctor"},
+    {"training", "evaluation", "importers", "doctor", "live"},
+    {"web"},
     {"cli", "__main__"},
 ]
 """From the bottom up. A part may import its own layer and those below; a module may have a layer of its own."""

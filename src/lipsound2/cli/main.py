@@ -23,9 +23,11 @@ from lipsound2.cli import (
     evaluation,
     export,
     imports,
+    live,
     packs,
     reading,
     recipes,
+    serve,
     speaking,
     training,
 )
@@ -54,6 +56,8 @@ app = typer.Typer(
 for command in (
     speaking.speak,
     reading.read,
+    live.live,
+    serve.serve,
     data.prepare,
     data.join,
     data.simulate,

@@ -61,6 +61,13 @@ class Spoken(NamedTuple):
     windows: list[Window]
 
 
+class Sighting(NamedTuple):
+    """The faces of a video, and what became of its frames."""
+
+    tracking: faces.Tracking
+    pictures: media.PictureAccount
+
+
 class Pipeline:
     """Everything needed for inference, loaded once for any number of videos.
 
@@ -138,13 +145,20 @@ class Pipeline:
         progress: Progress | None = None,
         excerpt: media.Excerpt = media.WHOLE,
         heard: Heard | None = None,
+        sighting: Sighting | None = None,
     ) -> Iterator[Speech]:
         """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video.
 
-        `heard` is told each stretch as soon as it was spoken.
+        Args:
+            source: As in `speak`.
+            face: As in `speak`; `all` gives each face track a voice.
+            progress: As in `speak`.
+            excerpt: As in `speak`.
+            heard: Told each stretch as soon as it was spoken.
+            sighting: The faces of this excerpt, if `look` found them before.
         """
         source = Path(source)
-        tracking, pictures = self._track(source, progress, excerpt)
+        tracking, pictures = sighting or self.look(source, progress, excerpt)
 
         def spoken(tracks: list[faces.FaceTrack]) -> Speech:
             frames = media.stream_frames(source, self.model.config.video.fps, excerpt)
@@ -176,11 +190,14 @@ class Pipeline:
         self, source: Path, progress: Progress | None = None, excerpt: media.Excerpt = media.WHOLE
     ) -> faces.Tracking:
         """Follow all faces of a video."""
-        return self._track(source, progress, excerpt)[0]
+        return self.look(source, progress, excerpt).tracking
 
-    def _track(
-        self, source: Path, progress: Progress | None, excerpt: media.Excerpt
-    ) -> tuple[faces.Tracking, media.PictureAccount]:
+    def look(self, source: Path, progress: Progress | None = None, excerpt: media.Excerpt = media.WHOLE) -> Sighting:
+        """Follow all faces of a video, and account for its frames.
+
+        Raises:
+            MediaError: It cannot be read, or is too short.
+        """
         fps = self.model.config.video.fps
         report = progress or _silent
         info = media.probe(source, excerpt.track)
@@ -200,7 +217,7 @@ class Pipeline:
                 f"{source} is too short: {pictures.decoded} frames, {faces.SHORTEST} or more were expected",
                 "give a video, not a photo",
             )
-        return tracking, pictures
+        return Sighting(tracking, pictures)
 
     def _speak(
         self,
