@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import tones
@@ -20,9 +21,10 @@ from lipsound2.cli import app
 from lipsound2.config import FrameDecoderConfig, to_json
 from lipsound2.errors import CheckpointError, ConfigError, MediaError
 from lipsound2.export import backend
+from lipsound2.export import write as writing
 from lipsound2.export.quantize import rounded
 from lipsound2.export.settings import read_exported
-from lipsound2.export.write import export
+from lipsound2.export.write import export, trace
 from lipsound2.inference.pipeline import load
 from lipsound2.inference.recognizers import choose
 from lipsound2.packs import PackInfo, find_pack, write_pack
@@ -36,6 +38,22 @@ from lipsound2.vocoder.waveglow import WaveGlow
 
 pytest.importorskip("onnx")
 ALPHABET = " ab"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def untraced_types():
+    """Check no types while a module is traced, in which sizes are tensors."""
+
+    def unchecked(graph, path):
+        jaxtyping.config.update("jaxtyping_disable", True)
+        try:
+            trace(graph, path)
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "trace", unchecked)
+        yield
 
 
 def familiarity() -> Familiarity:
@@ -163,24 +181,24 @@ def test_the_pipeline_runs_on_an_export_or_makes_one(pack, exported, tmp_path, m
     assert backend.exported_folder(find_pack(exported)) == exported
     reader = choose("jasper", None, exported=exported)
     assert isinstance(reader.model, backend.OnnxJasper)
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="no model of torch"):
         load(exported)
 
 
-def test_weights_of_8_bits_are_a_third_of_the_size(pack, exported, tmp_path):
-    monkey = tmp_path / "small"
-    export(find_pack(pack), monkey, int8=True)
-    assert read_exported(monkey).quantized == "int8"
+def test_weights_of_8_bits_are_smaller_and_nearly_the_same(pack, exported, tmp_path):
+    small = tmp_path / "small"
+    export(find_pack(pack), small, int8=True)
+    assert read_exported(small).quantized == "int8"
     weight = np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)
     for axis, scaled in ((0, (4, 1, 1)), (1, (1, 3, 1))):
         values, scale = rounded(weight, axis)
         assert values.dtype == np.int8
         np.testing.assert_allclose(values * scale.reshape(scaled), weight, atol=scale.max() / 2 + 1e-6)
     video, lengths = clip(9), torch.tensor([9])
-    wanted, found = (backend.OnnxLips(folder)(video, lengths).after for folder in (exported, monkey))
+    wanted, found = (backend.OnnxLips(folder)(video, lengths).after for folder in (exported, small))
     assert 0 < float((wanted - found).abs().mean()) < 0.1
-    size = {folder: (folder / "encoder.onnx").stat().st_size for folder in (exported, monkey)}
-    assert size[monkey] < size[exported]
+    size = {folder: (folder / "encoder.onnx").stat().st_size for folder in (exported, small)}
+    assert size[small] < size[exported]
 
 
 def test_what_cannot_be_exported_is_said(pack, tmp_path):

@@ -81,9 +81,11 @@ class OnnxLips:
         video: UInt8[Tensor, "1 channels time height width"],
         lengths: Int[Tensor, " 1"],
         *,
-        condition: None = None,
+        condition: Tensor | None = None,
     ) -> Prediction:
         """Predict the mel of one clip without padding; models that take a condition are not exported."""
+        if condition is not None:
+            raise ValueError("no condition was expected")
         encoded = self._encoder(video=video.numpy())
         for look_at in self._looks:
             look_at(self, None, torch.from_numpy(encoded["face"]))

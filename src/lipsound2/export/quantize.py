@@ -52,7 +52,7 @@ def _shrink_convolutions(model: Any) -> None:
     weights = {each.name: each for each in graph.initializer}
     added = []
     for node in graph.node:
-        name = node.input[1] if node.op_type in _CONVOLUTIONS else None
+        name = str(node.input[1]) if node.op_type in _CONVOLUTIONS else ""
         if name not in weights or name in EXACT or not _is_large(weights[name]):
             continue
         axis = _CONVOLUTIONS[node.op_type]
@@ -67,7 +67,7 @@ def _shrink_convolutions(model: Any) -> None:
 
 
 def _is_large(weight: Any) -> bool:
-    return weight.data_type == 1 and np.prod(weight.dims) >= SMALLEST
+    return bool(weight.data_type == 1 and np.prod(weight.dims) >= SMALLEST)
 
 
 def rounded(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

@@ -125,7 +125,7 @@ class Session:
         self.hear = hear
         self.captions = captions
         self.account = Account()
-        self._device = next(self.model.parameters()).device
+        self._device = self.model.device
         self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps)
         self._lips: LipStream | None = None
         self._sound = SoundStream(self.model.config.audio)

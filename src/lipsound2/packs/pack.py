@@ -27,6 +27,7 @@ import torch
 from lipsound2.config import ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
 from lipsound2.model import LipSound2
+from lipsound2.packs.card import with_front_matter
 from lipsound2.packs.familiarity import Familiarity
 from lipsound2.packs.voices import PackVoices
 from lipsound2.runtime.atomic import atomic_path, write_text
@@ -103,7 +104,13 @@ class Pack:
         return _digest(self.model_folder / WEIGHTS_NAME)
 
     def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
-        """Rebuild the model from its configuration, in evaluation mode."""
+        """Rebuild the model from its configuration, in evaluation mode.
+
+        Raises:
+            CheckpointError: The pack holds none, or it is damaged.
+        """
+        if not self.model_folder.is_dir():
+            raise CheckpointError(f"{self.folder} holds no model of torch", "if it is an exported pack: --backend onnx")
         return load_model(self.model_folder, device)
 
 
@@ -206,7 +213,7 @@ def write_pack(
             `recognizer`.
         target: Folder of the pack.
         info: What `pack.json` says.
-        card: The model card in Markdown.
+        card: The model card in Markdown; front matter is put before it.
         dtype: Type in which the weights are stored.
         force: Whether to replace an older pack.
         familiarity: Measures how familiar a face is to the model.
@@ -222,7 +229,8 @@ def write_pack(
             shutil.copytree(best, folder / part)
             save_weights(folder / part / WEIGHTS_NAME, load_weights(best / WEIGHTS_NAME), dtype)
         write_text(folder / INFO_NAME, to_json(info))
-        write_text(folder / CARD_NAME, card)
+        known = (info.name, info.licence, info.trained_on, info.scores)
+        write_text(folder / CARD_NAME, with_front_matter(card, *known))
         if familiarity:
             familiarity.save(folder)
         if voices:
