@@ -256,6 +256,17 @@ def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
     return [sorted(chosen, key=lambda track: track.start)]
 
 
+def nearest(tracking: Tracking, point: tuple[float, float]) -> FaceTrack:
+    """Choose the track that begins nearest to a point (x, y) in pixels, of those, one at least, that begin first."""
+    begin = min(track.start for track in tracking.tracks)
+
+    def distance(track: FaceTrack) -> float:
+        left, top, right, bottom = track.boxes[0]
+        return float(np.hypot((left + right) / 2 - point[0], (top + bottom) / 2 - point[1]))
+
+    return min((track for track in tracking.tracks if track.start <= begin + SHORTEST), key=distance)
+
+
 def crop_faces(frames: Iterable[Frame], track: FaceTrack) -> Iterator[Crop]:
     """Yield the aligned face of each frame of a track, RGB.
 

@@ -54,6 +54,7 @@ for command in (
     speaking.speak,
     reading.read,
     data.prepare,
+    data.download,
     data.join,
     data.simulate,
     training.pretrain,

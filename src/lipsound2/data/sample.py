@@ -60,10 +60,10 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
     Raises:
         LipSoundError: The clip cannot be used; the message says why.
     """
-    wave = media.read_audio(clip.video, config.sample_rate)
+    wave = media.read_audio(clip.audio or clip.video, config.sample_rate, span=clip.span)
     if wave is None:
-        raise MediaError(f"{clip.video} has no audio")
-    stream = media.stream_frames(clip.video, config.fps)
+        raise MediaError(f"{clip.audio or clip.video} has no audio")
+    stream = media.stream_frames(clip.video, config.fps, span=clip.span)
     tracking = faces.find_tracks(stream, detector, config.detect_every)
     _check(stream.account, clip)
     seconds = tracking.frames / config.fps
@@ -73,10 +73,10 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
             f"video ({seconds:.2f} s) and audio ({len(wave) / config.sample_rate:.2f} s) differ by more than "
             f"{config.max_mismatch:g} s"
         )
-    track = max(faces.select(tracking, config.face)[0], key=len)
+    track = _track(tracking, clip, stream.size, config)
     if len(track) < config.min_seconds * config.fps:
         raise DataError(f"the face is visible for only {len(track) / config.fps:.2f} s")
-    crops = np.stack(list(faces.crop_faces(media.stream_frames(clip.video, config.fps), track)))
+    crops = np.stack(list(faces.crop_faces(media.stream_frames(clip.video, config.fps, span=clip.span), track)))
     meta: dict[str, object] = {
         "id": clip.id,
         "speaker": clip.speaker,
@@ -95,6 +95,13 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
         "flac": encode_wave(_stretch(wave, track, config), config.sample_rate),
     }
     return Sample(sample_key(clip.id), files, meta)
+
+
+def _track(tracking: faces.Tracking, clip: Clip, size: tuple[int, int], config: SampleConfig) -> faces.FaceTrack:
+    """Choose the face that the corpus points at, else the one of the settings."""
+    if clip.face and tracking.tracks:
+        return faces.nearest(tracking, (clip.face[0] * size[0], clip.face[1] * size[1]))
+    return max(faces.select(tracking, config.face)[0], key=len)
 
 
 def _check(pictures: media.PictureAccount, clip: Clip) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,11 @@ class Picture(NamedTuple):
     pixel_aspect: Fraction
 
 
-def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "FrameStream":
+Span = tuple[float, float]
+"""Start and end of a part of a file, in seconds on its clock."""
+
+
+def stream_frames(path: Path, fps: int = 25, track: int | None = None, span: Span | None = None) -> "FrameStream":
     """Return the frames of a video at `fps`, each the one whose time stamp lies nearest.
 
     Only two frames are held at a time. Rotation, mirroring and non-square pixels are undone.
@@ -43,18 +47,25 @@ def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "Frame
         path: The file.
         fps: Frames a second.
         track: Number of the video track, from 1; by default as in `container.video_stream`.
+        span: The part of the video that is taken, whose frames are numbered from 0; by default all.
 
     Raises:
-        MediaError: The file cannot be read or holds no frame that can be decoded.
+        MediaError: The file cannot be read or holds no frame that can be decoded, or ends before `span`.
     """
-    return FrameStream(path, fps, track)
+    return FrameStream(path, fps, track, span)
 
 
 class FrameStream(Iterator[Frame]):
-    """The frames of a video at a fixed rate, and an account of them that is whole once all were taken."""
+    """The frames of a video at a fixed rate, and an account of them that is whole once all were taken.
 
-    def __init__(self, path: Path, fps: int, track: int | None) -> None:
-        self._pictures = Pictures(path, track)
+    Attributes:
+        size: Width and height of the frames, once the first was taken.
+    """
+
+    def __init__(self, path: Path, fps: int, track: int | None, span: Span | None) -> None:
+        self.size = (0, 0)
+        self._span = span
+        self._pictures = Pictures(path, track, span[0] if span else 0.0)
         self._used = self._dropped = 0
         self._still = self._seconds = 0.0
         self._frames = self._stream(path, fps)
@@ -78,40 +89,55 @@ class FrameStream(Iterator[Frame]):
             broken=pictures.broken,
             rate=round(1 / clock.period, 3),
             seconds=round(self._seconds, 3),
-            stated=pictures.stated,
+            stated=None if self._span else pictures.stated,
             track=pictures.track,
             tracks=pictures.tracks,
         )
 
     def _stream(self, path: Path, fps: int) -> Iterator[Frame]:
-        index = 0
+        start, end = self._span or (0.0, inf)
+        first = index = round(start * fps)
+        last = inf if end == inf else round(end * fps)
         held: Picture | None = None
         for picture in self._pictures:
             if held is not None:
                 if picture.time <= held.time:
                     self._dropped += 1
                     continue
-                end = ceil((held.time + picture.time) / 2 * fps)
-                yield from self._shown(held, index, end, picture.time - held.time)
-                index = max(index, end)
+                stop = ceil((held.time + picture.time) / 2 * fps)
+                yield from self._shown(held, index, min(stop, last), picture.time - held.time, first)
+                index = max(index, stop)
             held = picture
+            if index >= last:
+                break
         if held is None:
             raise MediaError(f"no frame could be decoded from {path}", "the file may be truncated; try another copy")
-        yield from self._shown(held, index, max(1, round((held.time + held.duration) * fps)), held.duration)
-        self._seconds = held.time + held.duration
+        stop = max(1, round((held.time + held.duration) * fps))
+        if stop <= first:
+            raise MediaError(f"{path} ends at {held.time:.1f} s, before the part from {start:.1f} s to {end:.1f} s")
+        yield from self._shown(held, index, min(stop, last), held.duration, first)
+        self._seconds = min(held.time + held.duration, end) - start
 
-    def _shown(self, picture: Picture, start: int, stop: int, seconds: float) -> Iterator[Frame]:
+    def _shown(self, picture: Picture, start: int, stop: float, seconds: float, first: int) -> Iterator[Frame]:
+        if start >= stop:
+            self._seconds = picture.time
+            return
         self._still += seconds if seconds > STANDSTILL else 0.0
         self._seconds = picture.time
-        if start < stop:
-            self._used += 1
-            image = upright(picture)
-            for index in range(start, stop):
-                yield Frame(index, image)
+        self._used += 1
+        image = upright(picture)
+        self.size = (image.shape[1], image.shape[0])
+        for index in range(start, int(stop)):
+            yield Frame(index - first, image)
 
 
 class Pictures:
     """The decoded frames of a file, their time counted from the first one, and what was met on the way.
+
+    Args:
+        path: The file.
+        track: Number of the video track, from 1.
+        start: Seconds that may be skipped, where the file can be entered there.
 
     Attributes:
         clock: Turns stamps into time; knows what was cut and guessed.
@@ -121,8 +147,10 @@ class Pictures:
         track: Number of the track, from 1, of `tracks`.
     """
 
-    def __init__(self, path: Path, track: int | None = None) -> None:
+    def __init__(self, path: Path, track: int | None = None, start: float = 0.0) -> None:
         self.path = path
+        self._start = start
+        self._first: float | None = None
         self.clock = Clock()
         self.undecodable = 0
         self.broken = False
@@ -131,10 +159,10 @@ class Pictures:
         self._wanted = track
 
     def __iter__(self) -> Iterator[Picture]:
-        first: float | None = None
         for picture in self.as_stamped():
-            first = picture.time if first is None else first
-            yield picture._replace(time=picture.time - first)
+            if self._first is None:
+                self._first = picture.time
+            yield picture._replace(time=picture.time - self._first)
 
     def as_stamped(self) -> Iterator[Picture]:
         """Yield the frames with the time of the file's own clock."""
@@ -148,10 +176,18 @@ class Pictures:
             aspect = stream.sample_aspect_ratio
             pixel = Fraction(aspect.numerator, aspect.denominator) if aspect else Fraction(1)
             self.clock.period, self.clock.guessed = period, unstamped(container, stream, self.path)
+            self._enter(container, stream)
             for frame in decoded(container, stream, self._missed, self._ended):
                 base = frame.time_base or stream.time_base
                 duration = float(frame.duration * base) if frame.duration and base else period
                 yield Picture(self.clock.place(frame.time), duration, frame, pixel)
+
+    def _enter(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+        """Skip to the last frame before `start` that can be decoded alone, where time stamps say which that is."""
+        base = stream.time_base
+        if self._start and base and stream.start_time is not None and not self.clock.guessed:
+            self._first = float(stream.start_time * base)
+            container.seek(round((self._first + self._start) / base), stream=stream)
 
     def _missed(self) -> None:
         self.undecodable += 1

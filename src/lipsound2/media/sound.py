@@ -16,20 +16,22 @@ from jaxtyping import Float32
 from lipsound2.errors import MediaError
 from lipsound2.media.clock import MAX_GAP, Clock
 from lipsound2.media.container import audio_stream, opened, picture_rate, unstamped, video_stream, video_streams
-from lipsound2.media.frames import decoded, start_time
+from lipsound2.media.frames import Span, decoded, start_time
 from lipsound2.runtime.atomic import write_bytes
 
 MAX_JITTER = 0.02
 """Seconds by which time stamps may jitter before a gap is taken as real."""
 MAX_LEAD = 60.0
 """Seconds by which audio may start before the video."""
+LEAD_IN = 1.0
+"""Seconds before a part from which it is decoded, since codecs need some before they are right."""
 MAX_SILENCE = 600.0
 """Seconds of silence that gaps in the time stamps may make in all beyond as much sound."""
 
 Samples = Float32[np.ndarray, " samples"]
 
 
-def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Samples | None:
+def read_audio(path: Path, sample_rate: int, track: int | None = None, span: Span | None = None) -> Samples | None:
     """Read the audio of a video as mono samples in [-1, 1], starting with its first frame.
 
     Samples before the first picture are dropped; a late start and gaps are filled with silence. Where the time stamps
@@ -39,6 +41,7 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
         path: The file.
         sample_rate: In Hz.
         track: Number of the video track, from 1, at whose first frame the clock starts.
+        span: The part that is read; the file is entered there, and its time stamps have to go on without a break.
 
     Returns:
         The samples, or None if the file has no audio.
@@ -54,6 +57,8 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
             raise MediaError(f"the audio of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
         seen = bool(video_streams(container))
         start = float((stream.start_time or 0) * (stream.time_base or 0))
+    if span:
+        return _part(path, sample_rate, start_time(path, track) if seen else start, span)
     pictures = _pictures(path, track) if seen else Course(start)
     pieces = [
         (position, samples) for position, samples in _placed(path, sample_rate, pictures) if position + len(samples) > 0
@@ -67,6 +72,21 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
         skip = max(-position, 0)
         wave[position + skip : position + len(samples)] = samples[skip:]
     return wave
+
+
+def _part(path: Path, sample_rate: int, start: float, span: Span) -> Samples:
+    """Read the samples of a part of a file whose clock starts at the time stamp `start`."""
+    first, last = (round(second * sample_rate) for second in span)
+    wave = np.zeros(last - first, np.float32)
+    end = 0
+    for position, samples in _placed(path, sample_rate, Course(start), span):
+        skip = max(first - position, 0)
+        kept = samples[skip : max(last - position, 0)]
+        at = position + skip - first
+        if len(kept):
+            wave[at : at + len(kept)] = kept
+            end = max(end, at + len(kept))
+    return wave[:end]
 
 
 def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
@@ -106,12 +126,14 @@ def _pictures(path: Path, track: int | None) -> Course:
     return Course(start, time, tuple(clock.offsets))
 
 
-def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[int, Samples]]:
+def _placed(path: Path, sample_rate: int, pictures: Course, span: Span | None = None) -> Iterator[tuple[int, Samples]]:
     """Yield (position, samples): runs of audio without a gap, placed on the clock of the frames."""
     start = pictures.start
     with opened(path) as container:
         stream = audio_stream(container)
         assert stream is not None
+        if span and stream.time_base:
+            container.seek(round(max(start, start + span[0] - LEAD_IN) / stream.time_base), stream=stream)
         clock = Clock(offsets=pictures.offsets)
         run: list[Samples] = []
         position, expected = 0, None
@@ -120,6 +142,8 @@ def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[in
         for frame in decoded(container, stream):
             clock.period = frame.samples / frame.sample_rate
             time = clock.place(start if expected is None and _astray(frame.time, pictures) else frame.time)
+            if span and time - start > span[1]:
+                break
             before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
             if expected is None or before != kind or abs(time - expected) > MAX_JITTER:
                 if run:
