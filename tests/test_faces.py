@@ -200,6 +200,6 @@ def test_landmarks_are_smoothed_as_scipy_does_it(frames):
 def test_of_two_faces_the_one_that_is_pointed_at_is_taken():
     detector = Scripted(lambda i: [face_at(20), face_at(90, size=30)] + ([face_at(55)] if i >= 10 else []))
     tracking = faces.find_tracks(numbered(25), detector)
-    assert faces.nearest(tracking, (30, 40)).center[0] == pytest.approx(20)
-    assert faces.nearest(tracking, (80, 40)).center[0] == pytest.approx(90)
-    assert faces.nearest(tracking, (55, 40)).start == 0, "a face that comes later is another's"
+    assert faces.nearest(tracking, (30.0, 40.0)).center[0] == pytest.approx(20)
+    assert faces.nearest(tracking, (80.0, 40.0)).center[0] == pytest.approx(90)
+    assert faces.nearest(tracking, (55.0, 40.0)).start == 0, "a face that comes later is another's"

@@ -325,7 +325,7 @@ def test_an_index_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
 def test_members_that_a_shard_does_not_hold_are_one_line(prepared):
     entry = read_index(prepared)[0]
     for offset, size in ((0, 10**15), (10**30, 1)):
-        damaged = replace(entry, members=entry.members | {"flac": (offset, size)})
+        damaged = replace(entry, members=dict(entry.members) | {"flac": (offset, size)})
         with pytest.raises(DataError, match="shorter than its index says"):
             read_wave(prepared, damaged)
     with pytest.raises(DataError, match="holds no flac of the clip"):

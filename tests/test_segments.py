@@ -27,7 +27,8 @@ def side_by_side(left, right, path) -> None:
         stream.pix_fmt = "yuv420p"
         for a, b in zip(one.decode(video=0), two.decode(video=0), strict=False):
             image = np.concatenate([a.to_ndarray(format="rgb24"), b.to_ndarray(format="rgb24")], axis=1)
-            stream.height, stream.width = image.shape[:2]
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = image.shape[:2]
             target.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         target.mux(stream.encode(None))
     write_wav(path.with_suffix(".wav"), read_audio(left, 16_000), 16_000)

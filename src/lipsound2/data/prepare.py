@@ -24,7 +24,7 @@ from lipsound2.data.repair import FAILURES_NAME, Shards, check_plan, part, read_
 from lipsound2.data.sample import Sample, SampleConfig, make_sample
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
 from lipsound2.errors import DataError, LipSoundError
-from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.executors import Processes, Worker
 from lipsound2.runtime.names import printable
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
@@ -55,17 +55,27 @@ class Summary(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A clip, the shard it belongs to and where its sample, or why there is none, is staged."""
+    """A clip, the shard it belongs to, and where in which folder its sample is staged."""
 
     clip: Clip
     shard: str
-    sample: Path
-    failure: Path
+    folder: Path
+    number: int
 
     @property
     def name(self) -> str:
         """The video, as errors quote it."""
         return str(self.clip.video)
+
+    @property
+    def sample(self) -> Path:
+        """The staged sample."""
+        return self.folder / f"{self.number:06d}.tar"
+
+    @property
+    def failure(self) -> Path:
+        """Why there is none."""
+        return self.folder / f"{self.number:06d}.failure"
 
     def done(self) -> bool:
         """Return whether an earlier run finished the clip."""
@@ -120,7 +130,10 @@ class _Preparation(FolderJob[Task]):
         """Check that clips and settings are those of the folder, and keep undamaged shards."""
         check_plan(self.output, self.shards, asdict(self.config.sample), self.config.shard_size)
         restage_if_damaged(self.output, self.shards)
-        self.assembled = {name for name in self.shards if part(self.output, name).exists()}
+        staging = self.output / STAGING_NAME
+        there = {path.name for path in staging.iterdir()} if staging.exists() else set()
+        self.assembled = {name for name in self.shards if part(self.output, name).name in there}
+        self.begun = there & self.shards.keys()
 
     def complete(self) -> bool:
         """Return whether there is an index."""
@@ -132,7 +145,7 @@ class _Preparation(FolderJob[Task]):
 
     def staged(self, item: Task) -> bool:
         """Return whether a clip is part of a shard, staged, or known to fail."""
-        return item.shard in self.assembled or item.done()
+        return item.shard in self.assembled or (item.shard in self.begun and item.done())
 
     def worker(self) -> Worker[Task]:
         """Return the worker, which loads the face detector."""
@@ -154,8 +167,8 @@ class _Preparation(FolderJob[Task]):
         """Join the parts; the index is written last and marks the folder as finished."""
         parts = [part(self.output, shard) for shard in self.shards]
         for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
-            texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
-            write_text(self.output / name, "".join(texts))
+            with atomic_path(self.output / name) as temporary, temporary.open("wb") as file:
+                file.writelines(listing.with_suffix(suffix).read_bytes() for listing in parts)
 
 
 class _Preparer:
@@ -187,10 +200,7 @@ def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
 
 def _tasks(output: Path, shard: str, clips: list[Clip]) -> list[Task]:
     folder = output / STAGING_NAME / shard
-    return [
-        Task(clip, shard, folder / f"{number:06d}.tar", folder / f"{number:06d}.failure")
-        for number, clip in enumerate(clips)
-    ]
+    return [Task(clip, shard, folder, number) for number, clip in enumerate(clips)]
 
 
 def _assemble(output: Path, shard: str, tasks: list[Task]) -> None:

@@ -1,5 +1,6 @@
 """Any video file -> frames at a fixed rate, upright and with square pixels."""
 
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil, inf
@@ -34,6 +35,8 @@ class Picture(NamedTuple):
     pixel_aspect: Fraction
 
 
+INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf"})
+"""Formats that list the frames which can be decoded alone."""
 Span = tuple[float, float]
 """Start and end of a part of a file, in seconds on its clock."""
 
@@ -97,7 +100,7 @@ class FrameStream(Iterator[Frame]):
     def _stream(self, path: Path, fps: int) -> Iterator[Frame]:
         start, end = self._span or (0.0, inf)
         first = index = round(start * fps)
-        last = inf if end == inf else round(end * fps)
+        last = sys.maxsize if end == inf else round(end * fps)
         held: Picture | None = None
         for picture in self._pictures:
             if held is not None:
@@ -118,7 +121,7 @@ class FrameStream(Iterator[Frame]):
         yield from self._shown(held, index, min(stop, last), held.duration, first)
         self._seconds = min(held.time + held.duration, end) - start
 
-    def _shown(self, picture: Picture, start: int, stop: float, seconds: float, first: int) -> Iterator[Frame]:
+    def _shown(self, picture: Picture, start: int, stop: int, seconds: float, first: int) -> Iterator[Frame]:
         if start >= stop:
             self._seconds = picture.time
             return
@@ -127,7 +130,7 @@ class FrameStream(Iterator[Frame]):
         self._used += 1
         image = upright(picture)
         self.size = (image.shape[1], image.shape[0])
-        for index in range(start, int(stop)):
+        for index in range(start, stop):
             yield Frame(index - first, image)
 
 
@@ -183,10 +186,11 @@ class Pictures:
                 yield Picture(self.clock.place(frame.time), duration, frame, pixel)
 
     def _enter(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-        """Skip to the last frame before `start` that can be decoded alone, where time stamps say which that is."""
+        """Skip to the last frame before `start` that can be decoded alone, in files that list where those are."""
         base = stream.time_base
-        if self._start and base and stream.start_time is not None and not self.clock.guessed:
-            self._first = float(stream.start_time * base)
+        known = container.format.name in INDEXED and stream.start_time is not None and not self.clock.guessed
+        if self._start and base and known:
+            self._first = float((stream.start_time or 0) * base)
             container.seek(round((self._first + self._start) / base), stream=stream)
 
     def _missed(self) -> None:

@@ -132,8 +132,8 @@ def _placed(path: Path, sample_rate: int, pictures: Course, span: Span | None = 
     with opened(path) as container:
         stream = audio_stream(container)
         assert stream is not None
-        if span and stream.time_base:
-            container.seek(round(max(start, start + span[0] - LEAD_IN) / stream.time_base), stream=stream)
+        if span and span[0] > LEAD_IN and stream.time_base:
+            container.seek(round((start + span[0] - LEAD_IN) / stream.time_base), stream=stream)
         clock = Clock(offsets=pictures.offsets)
         run: list[Samples] = []
         position, expected = 0, None
