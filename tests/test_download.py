@@ -25,6 +25,7 @@ from lipsound2.runtime.unpack import unpack
 
 BODY = bytes(range(256)) * 2000
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
+TERMS = {"license": {"id": "cc-by-4.0"}}
 QUICK = Patience(timeout=0.4, attempts=3, pause=0.01, longest=0.02)
 
 
@@ -241,7 +242,7 @@ def zenodo(server, monkeypatch):
             for name, data in files.items()
         ]
         server.files.update(files)
-        server.files["3625687"] = json.dumps({"files": rows}).encode()
+        server.files["3625687"] = json.dumps({"files": rows, "metadata": TERMS}).encode()
 
     monkeypatch.setattr(published, "API", f"{server.url}/good")
     record({})
@@ -262,7 +263,7 @@ def test_grid_is_fetched_and_unpacked_so_that_its_reader_finds_it(zenodo, server
     assert not [name for name in tree(output) if "MACOSX" in name or name.endswith((".zip", ".partial"))]
     source = (output / "SOURCE.md").read_text()
     assert "zenodo.org/records/3625687" in source
-    assert "CC BY 4.0" in source
+    assert "whose terms are: cc-by-4.0." in source
     assert source.count("md5:") == 3
     asked = len(server.asked)
     done = CliRunner().invoke(app, ["download", "grid", "-o", str(output), "--workers", "1"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
-from lipsound2.data.shards import read_crops, read_index, read_member, read_wave, to_lines, write_shard
+from lipsound2.data.shards import Entry, read_crops, read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.errors import DataError, FaceError, StorageError
 from lipsound2.runtime.claims import claim
 from lipsound2.runtime.executors import Outcome
@@ -343,3 +344,50 @@ def test_damaged_members_name_shard_and_clip(prepared, tmp_path):
         with pytest.raises(DataError, match=f"{entry.shard}: the clip {entry.meta['id']} is damaged") as caught:
             read()
         assert "object at" not in caught.value.message
+
+
+def test_planning_asks_the_file_system_nothing_of_each_clip(tmp_path, monkeypatch):
+    asked = []
+    look = Path.stat
+
+    def counted(path, **options):
+        asked.append(path)
+        return look(path, **options)
+
+    class StoppedError(Exception):
+        pass
+
+    class NoWork:
+        def __init__(self, _count):
+            pass
+
+        def run(self, _worker, items):
+            assert len(items) == 600
+            raise StoppedError
+
+    monkeypatch.setattr(module, "Processes", NoWork)
+    monkeypatch.setattr(Path, "stat", counted)
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            prepare(invented(*(f"s/{number}" for number in range(600))), tmp_path, PrepareConfig())
+    assert len(asked) < 100
+
+
+def test_an_index_of_many_clips_takes_little_memory(tmp_path):
+    members = {"flac": (512, 101_234), "json": (102_400, 205), "mp4": (103_424, 98_765)}
+    meta = {"first_frame": 0, "fps": 25, "frames": 200, "sample_rate": 16_000, "transcript": None}
+    names = [f"id{number % 50:05d}/21Uxsk56VDQ/{number:05d}" for number in range(3000)]
+    rows = [
+        Entry(name, "train-00000.tar", members, meta | {"id": name, "speaker": name[:7], "split": "train"})
+        for name in names
+    ]
+    (tmp_path / "index.jsonl").write_text(to_lines(rows))
+    tracemalloc.start()
+    entries = read_index(tmp_path)
+    each = tracemalloc.get_traced_memory()[0] / len(entries)
+    tracemalloc.stop()
+    assert [(entry.key, dict(entry.members), entry.meta) for entry in entries] == [
+        (row.key, members, row.meta) for row in rows
+    ]
+    assert to_lines(entries) == to_lines(rows)
+    assert each < 900

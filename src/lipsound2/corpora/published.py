@@ -30,14 +30,12 @@ class Published:
 
     Attributes:
         record: Its number on Zenodo.
-        licence: Its terms.
         reference: Whom to name.
         wanted: Matches the names of the archives that `prepare` needs.
         speaker: Matches those of them that hold one speaker, whose name is the first group; None if none does.
     """
 
     record: int
-    licence: str
     reference: str
     wanted: str
     speaker: str | None = None
@@ -46,7 +44,6 @@ class Published:
 PUBLISHED = {
     "grid": Published(
         3625687,
-        "CC BY 4.0",
         "M. Cooke, J. Barker, S. Cunningham & X. Shao: An audio-visual corpus for speech perception and automatic "
         "speech recognition. JASA 120 (5), 2006",
         r"s\d+\.zip|alignments\.zip",
@@ -54,7 +51,6 @@ PUBLISHED = {
     ),
     "lombard-grid": Published(
         3736465,
-        "CC BY 4.0",
         "N. Alghamdi, S. Maddock, R. Marxer, J. Barker & G. J. Brown: A corpus of audio-visual Lombard speech with "
         "frontal and profile views. JASA 143 (6), 2018",
         r"lombardgrid_(front|audio|json)\.zip",
@@ -123,7 +119,7 @@ def find_archives(
         DownloadError: The server does not answer, or nothing that makes sense.
     """
     corpus = find_published(name)
-    listing = output / KEPT_NAME / "record.json"
+    listing = _record(output)
     listing.unlink(missing_ok=True)
     download(Remote(f"{API}/{corpus.record}"), listing, patience or Patience(attempts=4))
     archives = _listed(listing, corpus, output)
@@ -184,12 +180,12 @@ class _Download(FolderJob[Archive]):
 
     def finish(self) -> None:
         """Say where the corpus is from."""
-        corpus = PUBLISHED[self.name]
+        corpus, terms = PUBLISHED[self.name], _terms(self.output)
         records = sorted((self.output / KEPT_NAME).glob("*.zip.json"))
         lines = [
             f"# {LAYOUTS[self.name].title}",
             "",
-            f"Downloaded from https://zenodo.org/records/{corpus.record}; {corpus.licence}. Reference:",
+            f"Downloaded from https://zenodo.org/records/{corpus.record}, whose terms are: {terms}. Reference:",
             f"{corpus.reference}.",
             "",
             *(f"- {path.name.removesuffix('.json')}: {read_plan(path).get('checksum')}" for path in records),
@@ -211,6 +207,18 @@ class _Fetcher:
         record = {"checksum": archive.file.checksum, "url": archive.file.url, "files": count}
         write_text(archive.record, json.dumps(record) + "\n")
         archive.path.unlink()
+
+
+def _record(output: Path) -> Path:
+    return output / KEPT_NAME / "record.json"
+
+
+def _terms(output: Path) -> str:
+    """Return the licence that the server states."""
+    described = read_plan(_record(output)).get("metadata")
+    licence = described.get("license") if isinstance(described, dict) else None
+    named = licence.get("id") if isinstance(licence, dict) else licence
+    return str(named) if named else "those of that page"
 
 
 def _listed(listing: Path, corpus: Published, output: Path) -> list[Archive]:
