@@ -9,6 +9,7 @@ Prints seconds and the most memory of each part, each in a process of its own: t
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 from lipsound2.corpora import Clip, read_voxceleb2
@@ -97,14 +99,12 @@ def write_index(folder: Path, count: int) -> None:
 
 def write_tree(folder: Path, count: int) -> None:
     """Make empty files in the layout of VoxCeleb2."""
-    for name in names(count):
-        for part, suffix in (("mp4", "mp4"), ("aac", "m4a")):
-            path = folder / "dev" / part / f"{name}.{suffix}"
-            try:
-                path.touch()
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True)
-                path.touch()
+    for part, suffix in (("mp4", "mp4"), ("aac", "m4a")):
+        for video, clips in groupby(sorted(names(count)), lambda name: name.rpartition("/")[0]):
+            place = folder / "dev" / part / video
+            place.mkdir(parents=True)
+            for name in clips:
+                os.mknod(f"{place}/{name.rpartition('/')[2]}.{suffix}")
 
 
 PARTS = {"listing": listing, "plan": plan, "plan again": plan, "index": index}
