@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from lipsound2 import faces
 from lipsound2.errors import FaceError
 from lipsound2.media import Frame
+from lipsound2.trails import box_overlap
 
 YUNET = Path(__file__).parents[2] / "shared" / "models" / "yunet_n_320_320.onnx"
 
@@ -176,7 +177,7 @@ def test_smoothing_takes_away_jitter():
 @pytest.mark.skipif(not YUNET.is_file(), reason=f"no YuNet weights at {YUNET}")
 def test_yunet_agrees_with_mtcnn(portrait, mtcnn):
     (ours,), (theirs,) = mtcnn.detect(portrait), faces.YuNetDetector(YUNET).detect(portrait)
-    assert faces.box_overlap(ours.box, theirs.box) > 0.5
+    assert box_overlap(ours.box, theirs.box) > 0.5
     eye_distance = np.linalg.norm(ours.landmarks[1] - ours.landmarks[0])
     assert np.abs(ours.landmarks - theirs.landmarks).max() < 0.25 * eye_distance
 
@@ -195,11 +196,3 @@ def test_landmarks_are_smoothed_as_scipy_does_it(frames):
     points = np.random.default_rng(0).uniform(0, 300, (frames, 5, 2))
     expected = gaussian_filter1d(points, 5.0, axis=0, mode="nearest")
     np.testing.assert_allclose(faces.smoothed(points, 5.0), expected, rtol=0, atol=1e-11)
-
-
-def test_of_two_faces_the_one_that_is_pointed_at_is_taken():
-    detector = Scripted(lambda i: [face_at(20), face_at(90, size=30)] + ([face_at(55)] if i >= 10 else []))
-    tracking = faces.find_tracks(numbered(25), detector)
-    assert faces.nearest(tracking, (30.0, 40.0)).center[0] == pytest.approx(20)
-    assert faces.nearest(tracking, (80.0, 40.0)).center[0] == pytest.approx(90)
-    assert faces.nearest(tracking, (55.0, 40.0)).start == 0, "a face that comes later is another's"

@@ -6,7 +6,8 @@ import pytest
 
 from lipsound2 import faces
 from lipsound2.corpora import Clip, read_folder
-from lipsound2.data.sample import SampleConfig, decode_crops, decode_wave, make_sample
+from lipsound2.data.recording import make_samples
+from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave
 from lipsound2.media import read_audio, write_wav
 
 
@@ -18,6 +19,12 @@ def detector():
 @pytest.fixture(scope="module")
 def first(clips) -> Clip:
     return next(iter(read_folder(clips)))
+
+
+def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> Sample:
+    """Make the one sample of a clip."""
+    (sample,) = make_samples(clip, detector, config)
+    return sample
 
 
 def side_by_side(left, right, path) -> None:

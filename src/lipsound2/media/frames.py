@@ -1,6 +1,5 @@
 """Any video file -> frames at a fixed rate, upright and with square pixels."""
 
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil, inf
@@ -15,6 +14,14 @@ from jaxtyping import Int, UInt8
 from lipsound2.errors import MediaError
 from lipsound2.media.clock import STANDSTILL, Clock, PictureAccount
 from lipsound2.media.container import opened, picture_rate, stated_duration, unstamped, video_stream, video_streams
+from lipsound2.media.excerpt import WHOLE, Excerpt
+
+SEEKABLE = ("mov,", "matroska,")
+"""How the names of formats begin whose time stamps can be relied on to find a place."""
+JITTER = 1e-6
+"""Seconds by which the sums of time stamps may err."""
+LEAP = 10.0
+"""Seconds that are rather decoded than leapt over."""
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -35,13 +42,7 @@ class Picture(NamedTuple):
     pixel_aspect: Fraction
 
 
-INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf"})
-"""Formats that list the frames which can be decoded alone."""
-Span = tuple[float, float]
-"""Start and end of a part of a file, in seconds on its clock."""
-
-
-def stream_frames(path: Path, fps: int = 25, track: int | None = None, span: Span | None = None) -> "FrameStream":
+def stream_frames(path: Path, fps: int = 25, excerpt: Excerpt = WHOLE) -> "FrameStream":
     """Return the frames of a video at `fps`, each the one whose time stamp lies nearest.
 
     Only two frames are held at a time. Rotation, mirroring and non-square pixels are undone.
@@ -49,26 +50,19 @@ def stream_frames(path: Path, fps: int = 25, track: int | None = None, span: Spa
     Args:
         path: The file.
         fps: Frames a second.
-        track: Number of the video track, from 1; by default as in `container.video_stream`.
-        span: The part of the video that is taken, whose frames are numbered from 0; by default all.
+        excerpt: What is used of the file.
 
     Raises:
-        MediaError: The file cannot be read or holds no frame that can be decoded, or ends before `span`.
+        MediaError: The file cannot be read, or holds no frame there that can be decoded.
     """
-    return FrameStream(path, fps, track, span)
+    return FrameStream(path, fps, excerpt)
 
 
 class FrameStream(Iterator[Frame]):
-    """The frames of a video at a fixed rate, and an account of them that is whole once all were taken.
+    """The frames of a video at a fixed rate, and an account of them that is whole once all were taken."""
 
-    Attributes:
-        size: Width and height of the frames, once the first was taken.
-    """
-
-    def __init__(self, path: Path, fps: int, track: int | None, span: Span | None) -> None:
-        self.size = (0, 0)
-        self._span = span
-        self._pictures = Pictures(path, track, span[0] if span else 0.0)
+    def __init__(self, path: Path, fps: int, excerpt: Excerpt) -> None:
+        self._pictures = Pictures(path, excerpt)
         self._used = self._dropped = 0
         self._still = self._seconds = 0.0
         self._frames = self._stream(path, fps)
@@ -91,56 +85,42 @@ class FrameStream(Iterator[Frame]):
             guessed=clock.guessed,
             broken=pictures.broken,
             rate=round(1 / clock.period, 3),
+            filmed=pictures.excerpt.fps,
             seconds=round(self._seconds, 3),
-            stated=None if self._span else pictures.stated,
+            stated=pictures.stated,
             track=pictures.track,
             tracks=pictures.tracks,
         )
 
     def _stream(self, path: Path, fps: int) -> Iterator[Frame]:
-        start, end = self._span or (0.0, inf)
-        first = index = round(start * fps)
-        last = sys.maxsize if end == inf else round(end * fps)
+        index = 0
         held: Picture | None = None
         for picture in self._pictures:
             if held is not None:
                 if picture.time <= held.time:
                     self._dropped += 1
                     continue
-                stop = ceil((held.time + picture.time) / 2 * fps)
-                yield from self._shown(held, index, min(stop, last), picture.time - held.time, first)
-                index = max(index, stop)
+                end = ceil((held.time + picture.time) / 2 * fps)
+                yield from self._shown(held, index, end, picture.time - held.time)
+                index = max(index, end)
             held = picture
-            if index >= last:
-                break
         if held is None:
-            raise MediaError(f"no frame could be decoded from {path}", "the file may be truncated; try another copy")
-        stop = max(1, round((held.time + held.duration) * fps))
-        if stop <= first:
-            raise MediaError(f"{path} ends at {held.time:.1f} s, before the part from {start:.1f} s to {end:.1f} s")
-        yield from self._shown(held, index, min(stop, last), held.duration, first)
-        self._seconds = min(held.time + held.duration, end) - start
+            raise nothing_found(path, self._pictures)
+        yield from self._shown(held, index, max(1, round((held.time + held.duration) * fps)), held.duration)
+        self._seconds = held.time + held.duration
 
-    def _shown(self, picture: Picture, start: int, stop: int, seconds: float, first: int) -> Iterator[Frame]:
-        if start >= stop:
-            self._seconds = picture.time
-            return
+    def _shown(self, picture: Picture, start: int, stop: int, seconds: float) -> Iterator[Frame]:
         self._still += seconds if seconds > STANDSTILL else 0.0
         self._seconds = picture.time
-        self._used += 1
-        image = upright(picture)
-        self.size = (image.shape[1], image.shape[0])
-        for index in range(start, stop):
-            yield Frame(index - first, image)
+        if start < stop:
+            self._used += 1
+            image = upright(picture)
+            for index in range(start, stop):
+                yield Frame(index, image)
 
 
 class Pictures:
     """The decoded frames of a file, their time counted from the first one, and what was met on the way.
-
-    Args:
-        path: The file.
-        track: Number of the video track, from 1.
-        start: Seconds that may be skipped, where the file can be entered there.
 
     Attributes:
         clock: Turns stamps into time; knows what was cut and guessed.
@@ -148,50 +128,53 @@ class Pictures:
         broken: Whether the file could not be read to its end.
         stated: Seconds that the file says it lasts.
         track: Number of the track, from 1, of `tracks`.
+        last: Time of the last frame that was decoded.
     """
 
-    def __init__(self, path: Path, track: int | None = None, start: float = 0.0) -> None:
+    def __init__(self, path: Path, excerpt: Excerpt = WHOLE) -> None:
         self.path = path
-        self._start = start
-        self._first: float | None = None
+        self.excerpt = excerpt
         self.clock = Clock()
         self.undecodable = 0
         self.broken = False
         self.stated: float | None = None
-        self.track, self.tracks = track or 1, 1
-        self._wanted = track
+        self.track, self.tracks = excerpt.track or 1, 1
+        self.last = 0.0
 
     def __iter__(self) -> Iterator[Picture]:
-        for picture in self.as_stamped():
-            if self._first is None:
-                self._first = picture.time
-            yield picture._replace(time=picture.time - self._first)
+        start, end = self.excerpt.start, inf if self.excerpt.end is None else self.excerpt.end
+        first = start_time(self.path, self.excerpt.track) if start > LEAP else None
+        for picture in self.as_stamped(None if first is None else first + start - LEAP / 2):
+            first = picture.time if first is None else first
+            self.last = time = picture.time - first
+            if time >= end:
+                return
+            if time >= start - JITTER:
+                pace = self.excerpt.pace(1 / self.clock.period)
+                yield picture._replace(time=(time - start) * pace, duration=picture.duration * pace)
 
-    def as_stamped(self) -> Iterator[Picture]:
-        """Yield the frames with the time of the file's own clock."""
+    def as_stamped(self, leap: float | None = None) -> Iterator[Picture]:
+        """Yield the frames with the time of the file's own clock.
+
+        Args:
+            leap: Time to begin at or somewhat before, where the file's format allows it.
+        """
         with opened(self.path) as container:
-            stream = video_stream(container, self.path, self._wanted)
+            stream = video_stream(container, self.path, self.excerpt.track)
             tracks = video_streams(container)
             self.track, self.tracks = tracks.index(stream) + 1, len(tracks)
-            self.stated = stated_duration(container, stream)
+            self.stated = stated_duration(container, stream) if self.excerpt.whole else None
             stream.thread_type = "AUTO"
             period = float(1 / picture_rate(stream))
             aspect = stream.sample_aspect_ratio
             pixel = Fraction(aspect.numerator, aspect.denominator) if aspect else Fraction(1)
             self.clock.period, self.clock.guessed = period, unstamped(container, stream, self.path)
-            self._enter(container, stream)
+            if leap is not None and not self.clock.guessed and container.format.name.startswith(SEEKABLE):
+                container.seek(round(leap / (stream.time_base or 1)), stream=stream)
             for frame in decoded(container, stream, self._missed, self._ended):
                 base = frame.time_base or stream.time_base
                 duration = float(frame.duration * base) if frame.duration and base else period
                 yield Picture(self.clock.place(frame.time), duration, frame, pixel)
-
-    def _enter(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-        """Skip to the last frame before `start` that can be decoded alone, in files that list where those are."""
-        base = stream.time_base
-        known = container.format.name in INDEXED and stream.start_time is not None and not self.clock.guessed
-        if self._start and base and known:
-            self._first = float((stream.start_time or 0) * base)
-            container.seek(round((self._first + self._start) / base), stream=stream)
 
     def _missed(self) -> None:
         self.undecodable += 1
@@ -202,7 +185,17 @@ class Pictures:
 
 def start_time(path: Path, track: int | None = None) -> float:
     """Return the time stamp of the first frame in seconds."""
-    return next((picture.time for picture in Pictures(path, track).as_stamped()), 0.0)
+    return next((picture.time for picture in Pictures(path, Excerpt(track)).as_stamped()), 0.0)
+
+
+def nothing_found(path: Path, pictures: Pictures) -> MediaError:
+    """Return the error of an excerpt without a frame."""
+    if pictures.clock.placed and pictures.excerpt.start:
+        return MediaError(
+            f"{path} ends at {pictures.last:.2f} s, before the start at {pictures.excerpt.start:g} s",
+            "give an earlier start",
+        )
+    return MediaError(f"no frame could be decoded from {path}", "the file may be truncated; try another copy")
 
 
 def decoded(

@@ -15,7 +15,6 @@ from pathlib import Path
 from ssl import SSLCertVerificationError
 from typing import NamedTuple
 
-from lipsound2 import __version__
 from lipsound2.errors import DownloadError
 from lipsound2.runtime.atomic import storing
 from lipsound2.runtime.claims import claim
@@ -198,7 +197,7 @@ def _receive(remote: Remote, partial: Path, patience: Patience) -> None:
 def _ask(url: str, have: int, patience: Patience) -> http.client.HTTPResponse:
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"{url} is no address of the web")
-    headers = {"User-Agent": f"lipsound2/{__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "lipsound2", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     answer: http.client.HTTPResponse = urllib.request.urlopen(
