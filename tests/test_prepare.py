@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
-from lipsound2.data.shards import read_crops, read_index, read_member, read_wave, to_lines, write_shard
+from lipsound2.data.shards import Entry, read_crops, read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.errors import DataError, FaceError, StorageError
 from lipsound2.runtime.claims import Share, claim
 from lipsound2.runtime.executors import Outcome
@@ -325,7 +326,7 @@ def test_an_index_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
 def test_members_that_a_shard_does_not_hold_are_one_line(prepared):
     entry = read_index(prepared)[0]
     for offset, size in ((0, 10**15), (10**30, 1)):
-        damaged = replace(entry, members=entry.members | {"flac": (offset, size)})
+        damaged = replace(entry, members=dict(entry.members) | {"flac": (offset, size)})
         with pytest.raises(DataError, match="shorter than its index says"):
             read_wave(prepared, damaged)
     with pytest.raises(DataError, match="holds no flac of the clip"):
@@ -408,3 +409,50 @@ def test_a_folder_that_a_worker_does_not_share_is_one_line(tmp_path, monkeypatch
 
     with pytest.raises(StorageError, match=r"000000\.tar was written by a worker and is not there"):
         prepare(invented("a"), tmp_path, PrepareConfig(), executor=Elsewhere())
+
+
+def test_planning_asks_the_file_system_nothing_of_each_clip(tmp_path, monkeypatch):
+    asked = []
+    look = Path.stat
+
+    def counted(path, **options):
+        asked.append(path)
+        return look(path, **options)
+
+    class StoppedError(Exception):
+        pass
+
+    class NoWork:
+        def __init__(self, _count):
+            pass
+
+        def run(self, _worker, items):
+            assert len(items) == 600
+            raise StoppedError
+
+    monkeypatch.setattr(module, "Processes", NoWork)
+    monkeypatch.setattr(Path, "stat", counted)
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            prepare(invented(*(f"s/{number}" for number in range(600))), tmp_path, PrepareConfig())
+    assert len(asked) < 100
+
+
+def test_an_index_of_many_clips_takes_little_memory(tmp_path):
+    members = {"flac": (512, 101_234), "json": (102_400, 205), "mp4": (103_424, 98_765)}
+    meta = {"first_frame": 0, "fps": 25, "frames": 200, "sample_rate": 16_000, "transcript": None}
+    names = [f"id{number % 50:05d}/21Uxsk56VDQ/{number:05d}" for number in range(3000)]
+    rows = [
+        Entry(name, "train-00000.tar", members, meta | {"id": name, "speaker": name[:7], "split": "train"})
+        for name in names
+    ]
+    (tmp_path / "index.jsonl").write_text(to_lines(rows))
+    tracemalloc.start()
+    entries = read_index(tmp_path)
+    each = tracemalloc.get_traced_memory()[0] / len(entries)
+    tracemalloc.stop()
+    assert [(entry.key, dict(entry.members), entry.meta) for entry in entries] == [
+        (row.key, members, row.meta) for row in rows
+    ]
+    assert to_lines(entries) == to_lines(rows)
+    assert each < 900

@@ -1,4 +1,4 @@
-"""`lipsound2 prepare`, `join` and `simulate`: corpora of videos."""
+"""`lipsound2 prepare`, `download`, `join` and `simulate`: corpora of videos."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +20,15 @@ from lipsound2.cli.options import (
     find_share,
     finite,
 )
-from lipsound2.errors import ConfigError
+from lipsound2.errors import ConfigError, DownloadError
 from lipsound2.runtime.pace import pacing
-from lipsound2.runtime.terminal import counting, result, say
+from lipsound2.runtime.terminal import counting, result, say, transferring, warn
 
 
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="Layout of the corpus, such as folder or grid.", show_default=False)],
+    corpus: Annotated[
+        str, typer.Argument(help="Layout of the corpus: folder, grid, ...; see docs/data.md.", show_default=False)
+    ],
     source: Annotated[Path, typer.Argument(help="Its folder.", show_default=False)],
     output: Output = Path("prepared"),
     protocol: Annotated[str | None, typer.Option(help="Splits by name, such as grid-unseen.")] = None,
@@ -86,6 +88,40 @@ def prepare(
         say(f"the reasons are in {place}/failures.jsonl")
     if summary.failures > max_failures * summary.clips:
         raise typer.Exit(1)
+
+
+def download(
+    corpus: Annotated[str, typer.Argument(help="Name of the corpus, such as grid.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", readable=False, help="Its folder.", show_default="the corpus's name"),
+    ] = None,
+    speakers: Annotated[
+        str | None, typer.Option(help="Whose archives alone are fetched, such as s1,s2.", show_default="all")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Also archives that prepare does not need: other views, audio alone.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Archives that are fetched at once.")] = 4,
+) -> None:
+    """Download and unpack a corpus that anyone may have; a second call goes on where the first was."""
+    from lipsound2.corpora import published
+    from lipsound2.runtime.executors import choose
+
+    folder = output or Path(corpus)
+    chosen = tuple(filter(None, (speakers or "").replace(" ", "").split(",")))
+    archives = published.find_archives(corpus, folder, chosen, everything)
+    total = sum(archive.file.size or 0 for archive in archives)
+    with transferring(corpus, lambda: sum(archive.received() for archive in archives), total):
+        report = published.fetch_archives(archives, corpus, choose(workers))
+    for failure in report.failures:
+        warn(f"{failure.name}: {failure.reason}")
+    if not report.made and not report.kept:
+        raise DownloadError("no archive could be fetched", "the same command goes on where it broke off")
+    told = {"output": str(folder), "made": report.made, "kept": report.kept, "failures": len(report.failures)}
+    result(f"{folder}: {report.made} archives fetched, {report.kept} there, {len(report.failures)} failures", told)
+    exit_with(len(report.failures), len(archives), "archives")
+    say(f"next: lipsound2 prepare {corpus} {folder} -o prepared/")
 
 
 def join(

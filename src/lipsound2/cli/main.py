@@ -59,6 +59,7 @@ for command in (
     live.live,
     serve.serve,
     data.prepare,
+    data.download,
     data.join,
     data.simulate,
     training.pretrain,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from lipsound2 import faces
 from lipsound2.media import Frame, Image
@@ -82,6 +83,11 @@ class Followed:
         self._count += 1
         return self._area / self._count
 
+    def distance(self, frame: int, x: float, y: float) -> float:
+        """Return how far the face is from a point in a frame, in pixels."""
+        left, top, right, bottom = self.trail.rows(frame, frame + 1)[0, :4]
+        return float(np.hypot((left + right) / 2 - x, (top + bottom) / 2 - y))
+
     def hold(self, image: Image) -> None:
         """Hold what is around the face in the next frame."""
         self._patches.append(_patch(image, self.trail.face))
@@ -110,18 +116,25 @@ class Follower:
         every: Frames between detections.
         several: What is done while several faces of similar size are seen: `leave` uses none of them, `largest` the
             largest, `each` all of them.
+        point: Where the face that is used is when it is first seen, as shares (x, y) of width and height; `several`
+            counts for nothing then.
 
     Attributes:
         frames: Frames so far.
         lost: Of those frames, how many are used of no face, and why.
     """
 
-    def __init__(self, detector: faces.Detector, every: int, several: str) -> None:
+    def __init__(
+        self, detector: faces.Detector, every: int, several: str, point: tuple[float, float] | None = None
+    ) -> None:
         self.frames = 0
         self.lost: Counter[str] = Counter()
         self._detector = detector
         self._every = every
         self._several = several
+        self._point = point
+        self._pointed: int | None = None
+        self._size = (0, 0)
         self._linker = Linker(every, BRIDGE)
         self._followed: list[Followed] = []
         self._numbers = 0
@@ -132,6 +145,7 @@ class Follower:
         before = None
         due = 0
         for index, image in frames:
+            self._size = (image.shape[1], image.shape[0])
             small = faces.thumbnail(image)
             if before is not None and faces.is_cut(before, small):
                 yield from self._cut(index)
@@ -169,7 +183,7 @@ class Follower:
         """Decide which face is used in each frame before `stop`, and crop what can be cropped."""
         for frame in range(self._settled, stop):
             seen = [each for each in self._followed if each.covers(frame)]
-            used = _choose([each.area(frame) for each in seen], self._several)
+            used = self._used(seen, frame)
             for followed, taken in zip(seen, used, strict=True):
                 followed.used.append(taken)
             if not any(used):
@@ -181,6 +195,15 @@ class Follower:
             if not followed.open and self._settled >= followed.trail.stop:
                 self._followed.remove(followed)
                 yield Crop(followed.number, followed.trail.stop, None)
+
+    def _used(self, seen: list[Followed], frame: int) -> list[bool]:
+        """Return which of the faces of a frame are used."""
+        if self._point is None:
+            return _choose([each.area(frame) for each in seen], self._several)
+        if self._pointed is None and seen:
+            x, y = self._point[0] * self._size[0], self._point[1] * self._size[1]
+            self._pointed = min(seen, key=lambda each: each.distance(frame, x, y)).number
+        return [each.number == self._pointed for each in seen]
 
 
 def _choose(areas: list[float], several: str) -> list[bool]:

@@ -27,7 +27,7 @@ from lipsound2.data.sample import SampleConfig
 from lipsound2.data.shards import INDEX_NAME, Entry, read_samples, read_shard, to_lines, write_shard
 from lipsound2.data.stored import StoredFolder
 from lipsound2.errors import DataError, LipSoundError, StorageError
-from lipsound2.runtime.atomic import write_text
+from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.claims import Share
 from lipsound2.runtime.executors import Executor, Processes, Worker
 from lipsound2.runtime.names import printable
@@ -64,17 +64,27 @@ class Summary(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A clip, the shard it belongs to and where its sample, or why there is none, is staged."""
+    """A clip, the shard it belongs to, and where in which folder its sample is staged."""
 
     clip: Clip
     shard: str
-    sample: Path
-    failure: Path
+    folder: Path
+    number: int
 
     @property
     def name(self) -> str:
         """The video, as errors quote it."""
         return str(self.clip.video)
+
+    @property
+    def sample(self) -> Path:
+        """The staged sample."""
+        return self.folder / f"{self.number:06d}.tar"
+
+    @property
+    def failure(self) -> Path:
+        """Why there is none."""
+        return self.folder / f"{self.number:06d}.failure"
 
     def done(self) -> bool:
         """Return whether an earlier run finished the clip."""
@@ -221,8 +231,8 @@ class Preparation(FolderJob[Task]):
             self.stored.gather(self.shards)
         parts = [part(self.output, shard) for shard in self.shards]
         for name, suffix in ((FAILURES_NAME, ".failures"), (INDEX_NAME, ".jsonl")):
-            texts = (listing.with_suffix(suffix).read_text(encoding="utf-8") for listing in parts)
-            write_text(self.output / name, "".join(texts))
+            with atomic_path(self.output / name) as temporary, temporary.open("wb") as file:
+                file.writelines(listing.with_suffix(suffix).read_bytes() for listing in parts)
         if self.stored:
             self.stored.finish()
 
@@ -291,10 +301,7 @@ def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
 
 def _tasks(output: Path, shard: str, clips: list[Clip]) -> list[Task]:
     folder = output / STAGING_NAME / shard
-    return [
-        Task(clip, shard, folder / f"{number:06d}.tar", folder / f"{number:06d}.failure")
-        for number, clip in enumerate(clips)
-    ]
+    return [Task(clip, shard, folder, number) for number, clip in enumerate(clips)]
 
 
 def _expect(task: Task) -> None:

@@ -109,14 +109,19 @@ class Videos:
         if source.protocol:
             clips = find_protocol(source.protocol).assign(clips)
         found = [clip for clip in clips if source.takes(clip.split, clip.speaker)]
+        if any(clip.span for clip in found):
+            raise DataError(
+                f"the clips of {source.data} are parts of videos, which are not spoken one by one",
+                f"prepare them first: lipsound2 prepare {source.corpus} {source.data} -o prepared/",
+            )
         self.clips: list[Clip] = spread(found, source.limit)
         self.items = [Item(clip.id, clip.speaker, clip.transcript) for clip in self.clips]
 
     def true(self, index: int, sample_rate: int) -> Wave:
         """Read the reference audio of a clip."""
-        video = self.clips[index].video
-        with _unnamed(video):
-            wave = media.read_audio(video, sample_rate)
+        sound = self.clips[index].audio or self.clips[index].video
+        with _unnamed(sound):
+            wave = media.read_audio(sound, sample_rate)
         if wave is None:
             raise MediaError("the video has no audio")
         return wave
@@ -159,7 +164,8 @@ def open_material(source: Source) -> Material:
 
 def _of_protocol(entries: list[Entry], name: str) -> list[Entry]:
     """Keep the clips of a protocol, and see that they were prepared in its splits: none tested was trained on."""
-    protocol, kept = find_protocol(name), []
+    protocol, kept = find_protocol(name), list[Entry]()
+    protocol.check({str(entry.meta["speaker"]) for entry in entries})
     for entry in entries:
         clip_id, own = clip_of(entry.meta), str(entry.meta["split"])
         wanted = protocol.split(clip_id, str(entry.meta["speaker"]), own)

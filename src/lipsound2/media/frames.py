@@ -18,6 +18,8 @@ from lipsound2.media.excerpt import WHOLE, Excerpt
 
 SEEKABLE = ("mov,", "matroska,")
 """How the names of formats begin whose time stamps can be relied on to find a place."""
+JITTER = 1e-6
+"""Seconds by which the sums of time stamps may err."""
 LEAP = 10.0
 """Seconds that are rather decoded than leapt over."""
 
@@ -147,7 +149,7 @@ class Pictures:
             self.last = time = picture.time - first
             if time >= end:
                 return
-            if time >= start:
+            if time >= start - JITTER:
                 pace = self.excerpt.pace(1 / self.clock.period)
                 yield picture._replace(time=(time - start) * pace, duration=picture.duration * pace)
 

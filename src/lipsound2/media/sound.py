@@ -25,13 +25,17 @@ MAX_JITTER = 0.02
 """Seconds by which time stamps may jitter before a gap is taken as real."""
 MAX_LEAD = 60.0
 """Seconds by which audio may start before the video."""
+LEAD_IN = 1.0
+"""Seconds before a part from which it is decoded, since codecs need some before they are right."""
 MAX_SILENCE = 600.0
 """Seconds of silence that gaps in the time stamps may make in all beyond as much sound."""
 
+Span = tuple[float, float]
+"""Start and end of a part of a file, in seconds on its clock."""
 Samples = Float32[np.ndarray, " samples"]
 
 
-def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Samples | None:
+def read_audio(path: Path, sample_rate: int, track: int | None = None, span: Span | None = None) -> Samples | None:
     """Read the audio of a video as mono samples in [-1, 1], starting with its first frame.
 
     Samples before the first picture are dropped; a late start and gaps are filled with silence. Where the time stamps
@@ -41,6 +45,7 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
         path: The file.
         sample_rate: In Hz.
         track: Number of the video track, from 1, at whose first frame the clock starts.
+        span: The part that is read; the file is entered there, and its time stamps have to go on without a break.
 
     Returns:
         The samples, or None if the file has no audio.
@@ -48,11 +53,13 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
     Raises:
         MediaError: The file or its audio cannot be read.
     """
-    stream = stream_audio(path, sample_rate, track)
+    stream = stream_audio(path, sample_rate, track, span)
     return None if stream is None else stream.rest()
 
 
-def stream_audio(path: Path, sample_rate: int, track: int | None = None) -> "SoundStream | None":
+def stream_audio(
+    path: Path, sample_rate: int, track: int | None = None, span: Span | None = None
+) -> "SoundStream | None":
     """Return what `read_audio` does, decoded only as far as it is asked for.
 
     Raises:
@@ -66,7 +73,11 @@ def stream_audio(path: Path, sample_rate: int, track: int | None = None) -> "Sou
             raise MediaError(f"the audio of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
         seen = bool(video_streams(container))
         start = float((stream.start_time or 0) * (stream.time_base or 0))
-    return SoundStream(path, sample_rate, _pictures(path, track) if seen else Course(start))
+    if span:
+        return SoundStream(
+            path, sample_rate, _part(path, sample_rate, start_time(path, track) if seen else start, span)
+        )
+    return SoundStream(path, sample_rate, _placed(path, sample_rate, _pictures(path, track) if seen else Course(start)))
 
 
 class SoundStream:
@@ -77,12 +88,12 @@ class SoundStream:
         ended: Whether all was decoded.
     """
 
-    def __init__(self, path: Path, sample_rate: int, pictures: "Course") -> None:
+    def __init__(self, path: Path, sample_rate: int, pieces: Iterator[tuple[int, Samples]]) -> None:
         self.length = 0
         self.ended = False
         self._path = path
         self._sample_rate = sample_rate
-        self._pieces = _placed(path, sample_rate, pictures)
+        self._pieces = pieces
         self._held: deque[tuple[int, Samples]] = deque()
         self._heard = self._needed = 0
 
@@ -176,12 +187,24 @@ def _pictures(path: Path, track: int | None) -> Course:
     return Course(start, time, tuple(clock.offsets))
 
 
-def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[int, Samples]]:
+def _part(path: Path, sample_rate: int, start: float, span: Span) -> Iterator[tuple[int, Samples]]:
+    """Yield (position, samples) of a part of a file whose clock starts at the time stamp `start`."""
+    first, last = (round(second * sample_rate) for second in span)
+    for position, samples in _placed(path, sample_rate, Course(start), span):
+        skip = max(first - position, 0)
+        kept = samples[skip : max(last - position, 0)]
+        if len(kept):
+            yield position + skip - first, kept
+
+
+def _placed(path: Path, sample_rate: int, pictures: Course, span: Span | None = None) -> Iterator[tuple[int, Samples]]:
     """Yield (position, samples): audio as it is decoded, placed on the clock of the frames."""
     start = pictures.start
     with opened(path) as container:
         stream = audio_stream(container)
         assert stream is not None
+        if span and span[0] > LEAD_IN and stream.time_base:
+            container.seek(round((start + span[0] - LEAD_IN) / stream.time_base), stream=stream)
         clock = Clock(offsets=pictures.offsets)
         position, expected = 0, None
         kind: tuple[str, str, int] | None = None
@@ -189,6 +212,8 @@ def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[in
         for frame in decoded(container, stream):
             clock.period = frame.samples / frame.sample_rate
             time = clock.place(start if expected is None and _astray(frame.time, pictures) else frame.time)
+            if span and time - start > span[1]:
+                break
             before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
             if expected is None or before != kind or abs(time - expected) > MAX_JITTER:
                 for samples in _resampled(resampler, None):

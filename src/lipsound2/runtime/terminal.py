@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,16 @@ from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -132,6 +142,35 @@ def counting(description: str) -> Iterator[Callable[[int, int], None]]:
     with counting_bar() as progress:
         bar = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+@contextmanager
+def transferring(description: str, received: Callable[[], int], total: int) -> Iterator[None]:
+    """Show a bar of how many of how many bytes have been received, while the block runs.
+
+    Args:
+        description: What is done.
+        received: Asked twice a second.
+        total: All bytes.
+    """
+    ended = threading.Event()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    hidden = manner().quiet or not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden) as progress:
+        bar = progress.add_task(description, total=total, completed=received())
+
+        def watch() -> None:
+            while not ended.wait(0.5):
+                progress.update(bar, completed=received())
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+            progress.update(bar, completed=received())
 
 
 def _print(*parts: str | Text) -> None:
