@@ -4,6 +4,7 @@ Parameters are drawn clip by clip on the CPU, from (seed, epoch, clip) alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
@@ -67,12 +69,14 @@ class Stretch:
         crops: The face, cut to the box that any augmentation can show.
         wave: The audio of the same time.
         change: Its augmentation.
+        box: The part of the canvas that the crops show.
     """
 
     key: str
     crops: UInt8[Tensor, "frames channels height width"]
     wave: Float[Tensor, " samples"]
     change: Change
+    box: Box = (0, 0, CANVAS, CANVAS)
 
 
 class Batch(NamedTuple):
@@ -154,7 +158,7 @@ def seen_box(config: VideoConfig, augment: AugmentConfig | None) -> Box:
     return low[0], low[1], high[0], high[1]
 
 
-def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
+def stack(stretches: Sequence[Stretch], multiple: int = 1) -> Stack:
     """Pad stretches to the longest and stack them; augmented clips are padded to a multiple of so many video frames."""
     longest = max(stretch.change.frames for stretch in stretches)
     return Stack(
@@ -164,9 +168,16 @@ def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
         torch.tensor([len(stretch.crops) for stretch in stretches]),
         torch.tensor([len(stretch.wave) for stretch in stretches]),
         [stretch.change for stretch in stretches],
-        box,
+        stretches[0].box,
         -(-longest // multiple) * multiple,
     )
+
+
+def _collated(stretches: Sequence[Stretch], *, collate_fn_map: object = None) -> Stack:
+    return stack(stretches)
+
+
+default_collate_fn_map[Stretch] = _collated  # so that a plain DataLoader stacks them
 
 
 def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.device) -> Batch:

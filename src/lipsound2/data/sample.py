@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from lipsound2 import faces, media
 from lipsound2.corpora.clip import Clip
+from lipsound2.data.fingerprint import FINGERPRINT, fingerprint
 from lipsound2.errors import DataError, MediaError
 from lipsound2.runtime.names import sample_key
 
@@ -77,6 +78,7 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
     if len(track) < config.min_seconds * config.fps:
         raise DataError(f"the face is visible for only {len(track) / config.fps:.2f} s")
     crops = np.stack(list(faces.crop_faces(media.stream_frames(clip.video, config.fps), track)))
+    sound = _stretch(wave, track, config)
     meta: dict[str, object] = {
         "id": clip.id,
         "speaker": clip.speaker,
@@ -86,13 +88,14 @@ def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> S
         "first_frame": track.start,
         "fps": config.fps,
         "sample_rate": config.sample_rate,
+        FINGERPRINT: fingerprint(sound, config.sample_rate),
     }
     if notes := stream.account.notes():
         meta["notes"] = list(notes)
     files = {
         "json": json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(),
         "mp4": encode_crops(crops, config.fps, config.quality),
-        "flac": encode_wave(_stretch(wave, track, config), config.sample_rate),
+        "flac": encode_wave(sound, config.sample_rate),
     }
     return Sample(sample_key(clip.id), files, meta)
 
