@@ -121,7 +121,7 @@ def _context(summary: Summary) -> str:
 def _section(summary: Summary, title: str, metrics: Sequence[Metric]) -> str:
     """Write the table of a section."""
     rows = [[label(metric), *(_cell(summary, row, metric) for row in summary.titles)] for metric in metrics]
-    return f"<h3>{escape(title)}</h3>" + _table([title, *summary.titles.values()], rows)
+    return f"<h3>{escape(title)}</h3>" + _table(["", *summary.titles.values()], rows)
 
 
 def _cell(summary: Summary, row: str, metric: Metric) -> str:
