@@ -62,6 +62,14 @@ def test_clips_are_known_in_more_and_in_fewer_folders():
         assert known.by_name(name) is None, name
 
 
+def test_parts_of_a_recording_are_known_by_it_and_it_by_them():
+    known = History([Seen("ann/talk#01", "train"), Seen("ann/talk#02", "val"), Seen("ben/whole", "train")])
+    assert known.by_name("ann/talk#02") == "val"
+    for name in ("ann/talk", "ann/talk#03", "videos/ann/talk", "ben/whole#04"):
+        assert known.by_name(name) == "train", name
+    assert known.by_name("ben/talk") is None
+
+
 def test_what_was_ever_trained_on_stays_so(tmp_path):
     first = History([Seen("a", "train"), Seen("b", "test", "0" * 32), Seen("c", "val")])
     both = first | History([Seen("a", "test"), Seen("b", "val"), Seen("c", "test")])

@@ -10,10 +10,11 @@ from lipsound2 import corpora, media
 from lipsound2.audio import resample
 from lipsound2.corpora import Clip
 from lipsound2.data.fingerprint import FINGERPRINT, fingerprint
-from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_wave
+from lipsound2.data.shards import INDEX_NAME, Entry, clip_of, read_crops, read_index, read_wave
 from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.sound import Wave
 from lipsound2.inference.pipeline import Pipeline
+from lipsound2.runtime.remote import exists
 
 FINGERPRINT_RATE = 16_000
 ALL = "all"
@@ -52,6 +53,7 @@ class Item(NamedTuple):
 
     Attributes:
         id: Its name.
+        clip: Name of the clip that it is, or is a part of.
         speaker: Who speaks.
         transcript: What is said, if that is known.
         split: As the data have it.
@@ -59,6 +61,7 @@ class Item(NamedTuple):
     """
 
     id: str
+    clip: str
     speaker: str
     transcript: str | None
     split: str
@@ -101,6 +104,7 @@ class Prepared:
         self.items = [
             Item(
                 str(entry.meta["id"]),
+                clip_of(entry.meta),
                 str(entry.meta["speaker"]),
                 _text(entry.meta.get("transcript")),
                 str(entry.meta["split"]),
@@ -139,7 +143,7 @@ class Videos:
 
     def __init__(self, source: Source) -> None:
         self.clips: list[Clip] = list(corpora.find_reader(source.corpus)(source.data))
-        self.items = [Item(clip.id, clip.speaker, clip.transcript, clip.split) for clip in self.clips]
+        self.items = [Item(clip.id, clip.id, clip.speaker, clip.transcript, clip.split) for clip in self.clips]
 
     def keep(self, items: list[Item]) -> None:
         """Keep only these clips."""
@@ -177,7 +181,7 @@ def _unnamed(video: Path) -> Iterator[None]:
 
 def read_material(source: Source) -> Material:
     """Find all clips of a source, of whatever split."""
-    return Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+    return Prepared(source) if exists(source.data / INDEX_NAME) else Videos(source)
 
 
 def _fingerprint(read: Callable[[], Wave], sample_rate: int) -> str:

@@ -53,7 +53,7 @@ class _Chooser:
     def split(self, item: Item) -> str | None:
         """Return the split of a clip: the protocol's, else that of the pack's training, else its own."""
         own = item.split if self.fixed else self.history.by_name(item.id) or item.split
-        return self.protocol.split(item.id, item.speaker, own) if self.protocol else own
+        return self.protocol.split(item.clip, item.speaker, own) if self.protocol else own
 
     def takes(self, item: Item) -> bool:
         """Return whether a clip is one of those asked for.

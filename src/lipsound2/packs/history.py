@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,9 @@ from lipsound2.errors import CheckpointError, guard
 from lipsound2.runtime.atomic import write_text
 
 COLUMNS = ("clip", "split", FINGERPRINT)
+Name = tuple[str, ...]
+"""A clip's name and the folders that it lies in."""
+_PART = re.compile(r"#\d+$")
 _PRINT = re.compile("(?:[0-9a-f]{32})?")
 _PASSED_OVER = frozenset({*SPLITS, "video", "videos", "mpg_6000"})
 """Folders that some copies of a corpus have on the way to a clip and others do not."""
@@ -68,13 +71,21 @@ class History:
         return self.by_name(clip) or self.by_audio(audio)
 
     def by_name(self, clip: str) -> str | None:
-        """Return the split of a clip by its id, which may lie in more or fewer folders; None if it is not known."""
-        parts = _parts(clip)
-        whole = self._names.get(parts)
+        """Return the split of a clip by its id, which may lie in more or fewer folders; None if it is not known.
+
+        A part `CLIP#01` that is not known itself has the split of the clip, and a clip that of its parts.
+        """
+        return self._by_name(_parts(clip), self._names, self._tails) or self._by_name(
+            _parts(_PART.sub("", clip)), self._recordings, self._tails_of_recordings
+        )
+
+    @staticmethod
+    def _by_name(parts: Name, names: Mapping[Name, str], tails: Mapping[Name, str]) -> str | None:
+        whole = names.get(parts)
         if whole or len(parts) < 2:
             return whole
-        inside = next((self._names[tail] for tail in _tails(parts) if tail in self._names), None)
-        return inside or self._tails.get(parts)
+        inside = next((names[tail] for tail in _tails(parts) if tail in names), None)
+        return inside or tails.get(parts)
 
     def by_audio(self, audio: str) -> str | None:
         """Return the split of a clip by the fingerprint of its audio; None if it is not known."""
@@ -87,12 +98,20 @@ class History:
         return bool(self._prints[1])
 
     @cached_property
-    def _names(self) -> dict[tuple[str, ...], str]:
+    def _names(self) -> dict[Name, str]:
         return _weighed((_parts(each.clip), each.split) for each in self.clips.values())
 
     @cached_property
-    def _tails(self) -> dict[tuple[str, ...], str]:
+    def _tails(self) -> dict[Name, str]:
         return _weighed((tail, each.split) for each in self.clips.values() for tail in _tails(_parts(each.clip)))
+
+    @cached_property
+    def _recordings(self) -> dict[Name, str]:
+        return _weighed((_parts(_PART.sub("", each.clip)), each.split) for each in self.clips.values())
+
+    @cached_property
+    def _tails_of_recordings(self) -> dict[Name, str]:
+        return _weighed((tail, split) for parts, split in self._recordings.items() for tail in _tails(parts))
 
     @cached_property
     def _prints(self) -> tuple[UInt8[np.ndarray, "clips 16"], list[Seen]]:
@@ -137,19 +156,19 @@ def write_history(folder: Path, history: History) -> None:
     write_text(folder / SPLITS_NAME, text.getvalue())
 
 
-def _parts(clip: str) -> tuple[str, ...]:
+def _parts(clip: str) -> Name:
     """Return a clip's name and the folders that tell it apart."""
     names = unicodedata.normalize("NFC", clip).replace("\\", "/").split("/")
     return (*(name for name in names[:-1] if name not in ("", ".", *_PASSED_OVER)), names[-1])
 
 
-def _tails(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _tails(parts: Name) -> Iterator[Name]:
     """Yield a name with fewer of its folders, at least one."""
     return (parts[start:] for start in range(1, len(parts) - 1))
 
 
-def _weighed(pairs: Iterable[tuple[tuple[str, ...], str]]) -> dict[tuple[str, ...], str]:
-    found: dict[tuple[str, ...], str] = {}
+def _weighed(pairs: Iterable[tuple[Name, str]]) -> dict[Name, str]:
+    found: dict[Name, str] = {}
     for name, split in pairs:
         found[name] = min(found.get(name, split), split, key=SPLITS.index)
     return found

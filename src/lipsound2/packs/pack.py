@@ -8,6 +8,7 @@
       recognizer/   the same of a recogniser, and its language model, if there is one
       familiarity.* statistics of familiar faces, if there are any
       splits.csv    the clips it was trained on and those held out, if they are known
+      voices.*      speaker embeddings by name, if the model speaks in more than one voice
       SHA256SUMS    of all other files, as `sha256sum` writes and checks it
 
 A run folder can stand in for a pack of one model: its best is taken, with the vocoder and recogniser of the pack that
@@ -31,6 +32,7 @@ from lipsound2.errors import CheckpointError, guard
 from lipsound2.model import LipSound2
 from lipsound2.packs.familiarity import Familiarity
 from lipsound2.packs.history import History, read_history, write_history
+from lipsound2.packs.voices import PackVoices
 from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
@@ -219,6 +221,7 @@ def write_pack(
     dtype: torch.dtype = torch.float16,
     force: bool = False,
     familiarity: Familiarity | None = None,
+    voices: PackVoices | None = None,
 ) -> Pack:
     """Make a pack from the best checkpoints of training runs.
 
@@ -231,6 +234,7 @@ def write_pack(
         dtype: Type in which the weights are stored.
         force: Whether to replace an older pack.
         familiarity: Measures how familiar a face is to the model.
+        voices: Voices of a model that is conditioned on speaker embeddings.
     """
     if target.exists() and not force:
         raise CheckpointError(f"{target} exists", "replace it with --force")
@@ -248,6 +252,8 @@ def write_pack(
         write_history(folder, reduce(or_, map(read_history, runs.values()), History()))
         if familiarity:
             familiarity.save(folder)
+        if voices:
+            voices.save(folder)
         write_sums(folder)
     return _pack(target)
 
