@@ -4,6 +4,7 @@ Parameters are drawn clip by clip on the CPU, from (seed, epoch, clip) alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
@@ -68,6 +70,7 @@ class Stretch:
         wave: The audio of the same time.
         change: Its augmentation.
         voice: Speaker embedding that the model is conditioned on, if it takes one.
+        box: The part of the canvas that the crops show.
     """
 
     key: str
@@ -75,6 +78,7 @@ class Stretch:
     wave: Float[Tensor, " samples"]
     change: Change
     voice: Float[Tensor, " voice_dim"] | None = None
+    box: Box = (0, 0, CANVAS, CANVAS)
 
 
 class Batch(NamedTuple):
@@ -159,7 +163,7 @@ def seen_box(config: VideoConfig, augment: AugmentConfig | None) -> Box:
     return low[0], low[1], high[0], high[1]
 
 
-def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
+def stack(stretches: Sequence[Stretch], multiple: int = 1) -> Stack:
     """Pad stretches to the longest and stack them; augmented clips are padded to a multiple of so many video frames."""
     longest = max(stretch.change.frames for stretch in stretches)
     voices = [stretch.voice for stretch in stretches if stretch.voice is not None]
@@ -170,10 +174,17 @@ def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
         torch.tensor([len(stretch.crops) for stretch in stretches]),
         torch.tensor([len(stretch.wave) for stretch in stretches]),
         [stretch.change for stretch in stretches],
-        box,
+        stretches[0].box,
         -(-longest // multiple) * multiple,
         torch.stack(voices) if voices else None,
     )
+
+
+def _collated(stretches: Sequence[Stretch], *, collate_fn_map: object = None) -> Stack:
+    return stack(stretches)
+
+
+default_collate_fn_map[Stretch] = _collated  # so that a plain DataLoader stacks them
 
 
 def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.device) -> Batch:

@@ -10,6 +10,7 @@ import numpy as np
 from lipsound2 import faces, media
 from lipsound2.corpora.clip import Clip
 from lipsound2.data.account import Account, NothingKeptError
+from lipsound2.data.fingerprint import FINGERPRINT, fingerprint
 from lipsound2.data.following import NO_FACE, SEVERAL, Follower
 from lipsound2.data.pauses import quietest
 from lipsound2.data.sample import Sample, SampleConfig, Wave, encode_crops, encode_wave
@@ -24,11 +25,12 @@ TOO_SHORT = "too short"
 
 
 class Part(NamedTuple):
-    """A stretch of a clip, encoded: its first frame, its length in frames, and its files' contents."""
+    """A stretch of a clip, encoded: its first frame, its length in frames, its files' contents and its fingerprint."""
 
     start: int
     frames: int
     files: dict[str, bytes]
+    audio: str
 
 
 def make_samples(clip: Clip, detector: faces.Detector, config: SampleConfig) -> Iterator[Sample]:
@@ -70,6 +72,7 @@ def _sample(clip: Clip, config: SampleConfig, part: Part, number: int, more: dic
         "first_frame": part.start,
         "fps": config.fps,
         "sample_rate": config.sample_rate,
+        FINGERPRINT: part.audio,
     }
     meta |= {"clip": clip.id, "start": round(part.start / config.fps, 3)} if number else {}
     meta |= more
@@ -166,11 +169,12 @@ class Recording:
             return
         self.account.samples += 1
         self.account.kept += frames / self.config.fps
+        wave = wave[: self._sample(start + frames) - self._sample(start)]
         files = {
             "mp4": encode_crops(np.stack(stretch.crops[:frames]), self.config.fps, self.config.quality),
-            "flac": encode_wave(wave[: self._sample(start + frames) - self._sample(start)], self.config.sample_rate),
+            "flac": encode_wave(wave, self.config.sample_rate),
         }
-        yield Part(start, frames, files)
+        yield Part(start, frames, files, fingerprint(wave, self.config.sample_rate))
 
     def _settle(self) -> None:
         """Complete the account, and check that video and audio are of the same length and most frames were there."""

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from rich.text import Text
 from lipsound2.errors import LipSoundError
 
 DEBUG_VARIABLE = "LIPSOUND2_DEBUG"
+SECONDS_A_LINE = 30.0
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -138,10 +140,22 @@ def counting_bar() -> Progress:
 
 @contextmanager
 def counting(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar and yield the function that is told how many of how many things are done."""
+    """Show a bar and yield the function that is told how many of how many things are done.
+
+    Where nobody looks, such as in a log file, it is a line every half minute.
+    """
+    said = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        nonlocal said
+        progress.update(bar, completed=done, total=total)
+        if progress.disable and time.monotonic() - said > SECONDS_A_LINE:
+            said = time.monotonic()
+            say(f"{description}: {done} of {total}")
+
     with counting_bar() as progress:
         bar = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+        yield update
 
 
 @contextmanager

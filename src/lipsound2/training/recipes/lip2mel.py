@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, small
-from lipsound2.data.dataset import ClipDataset
+from lipsound2.data.dataset import ClipDataset, choose_entries
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.packs import find_pack
+from lipsound2.packs.pack import carry
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
 from lipsound2.training.run import Assembled, Sources, keep_model
@@ -75,13 +76,21 @@ class Lip2MelRecipe:
         """Open the data and the model that the run starts from."""
         if sources.generated or sources.more:
             raise ConfigError("a lip-to-mel model learns from prepared clips alone, not from generated ones")
-        model = None if start is None else self.listening(find_pack(start).load_model())
+        found = None if start is None else find_pack(start)
+        model = self.listening(found.load_model()) if found else None
         asked = self._changed(self.model) if self.model else None
         config = keep_model(asked, self._changed(model.config) if model else None, lambda: self._changed(small()))
         recipe = replace(self, model=config)
         train, val = (recipe._dataset(sources.prepared, split, config) for split in ("train", "val"))
         begun = begun_with(train.entries, val.entries, model, fabric)
-        return Assembled(recipe, begun, lambda _: recipe._task(config, model, train, val, fabric))
+        test = choose_entries(sources.prepared, "test", self.speakers)
+
+        def make(run: Path) -> MelTask:
+            if found and fabric.is_global_zero:
+                carry(found, run)
+            return recipe._task(config, model, train, val, fabric)
+
+        return Assembled(recipe, begun, train.entries, val.entries, test, make)
 
     def _changed(self, config: ModelConfig) -> ModelConfig:
         """Replace what the recipe's other settings say of the model."""

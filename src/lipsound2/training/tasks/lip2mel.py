@@ -35,6 +35,10 @@ class MelTask(Task[Batch]):
         best: Metric that selects the best checkpoint: `error`, the squared error, or `estoi`.
     """
 
+    legend = (
+        "error: mean squared error of the log-mel that is generated free-running, in units of the training data's "
+        "variance; 1 is that of the mean mel, lower is better"
+    )
     model: LipSound2
     train: ClipDataset
 
