@@ -19,6 +19,7 @@ LAYERS = [
     {"packs"},
     {"inference"},
     {"training", "evaluation", "importers", "doctor"},
+    {"adapt"},
     {"cli", "__main__"},
 ]
 """From the bottom up. A part may import its own layer and those below; a module may have a layer of its own."""

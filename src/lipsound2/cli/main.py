@@ -17,6 +17,7 @@ import typer
 
 from lipsound2 import __version__
 from lipsound2.cli import (
+    adapt,
     data,
     demo,
     doctor,
@@ -53,6 +54,7 @@ app = typer.Typer(
 for command in (
     speaking.speak,
     reading.read,
+    adapt.adapt,
     data.prepare,
     data.join,
     data.simulate,
