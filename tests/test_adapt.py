@@ -151,7 +151,7 @@ def test_ten_seconds_are_too_little_and_it_says_what_is_missing():
     with pytest.raises(DataError, match="holds 10 seconds of speech with a face, at least 30 seconds") as caught:
         check(survey_of(looks(1, 1, 12, seconds=1.04)))
     assert "add 20 seconds or more" in caught.value.hint
-    with pytest.raises(DataError, match="3 clips of the person, at least 6"):
+    with pytest.raises(DataError, match="3 clips of the person, at least 8"):
         check(survey_of(looks(1, 1, 3, seconds=20.0)))
 
 
@@ -199,19 +199,19 @@ def test_some_clips_are_held_out_for_good():
     keys = [f"clip{i}" for i in range(75)]
     splits = hold_out(keys)
     assert splits == hold_out(keys[::-1])
-    assert sorted(splits.values()) == ["test"] * 9 + ["val"] * 6
+    assert sorted(splits.values()) == ["test"] * 11 + ["val"] * 6
     assert sorted(hold_out(keys[:6]).values()) == ["test"] * 3 + ["val"] * 2
 
 
 def test_settings_follow_the_amount():
-    few, more = (choose_settings(seconds, 4, 4.0, True) for seconds in (90, 1200))
+    few, more = (choose_settings(seconds, 4, 4.0, True) for seconds in (90.0, 1200.0))
     assert few.updates < more.updates
     for plan in (few, more):
         train = plan.recipe.train
         assert train.epochs * plan.examples >= plan.updates * train.batch_size
         assert plan.recipe.loss.guided_weight > 0
         assert train.patience > 0
-    assert choose_settings(90, 4, 4.0, False).updates > few.updates
+    assert choose_settings(90.0, 4, 4.0, False).updates > few.updates
 
 
 def quiet(_: str):
@@ -235,11 +235,11 @@ def base(tmp_path) -> Path:
 
 @pytest.fixture
 def videos(clips, tmp_path) -> Path:
-    """Six videos of one simulated speaker."""
+    """Nine videos of one simulated speaker."""
     folder = tmp_path / "my videos"
     folder.mkdir()
     for number, video in enumerate(find_videos(clips / "sim01")):
-        for copy in range(2):
+        for copy in range(3):
             shutil.copy(video, folder / f"{number}{copy}.mp4")
     return folder
 

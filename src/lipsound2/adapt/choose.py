@@ -16,7 +16,7 @@ from pathlib import Path
 from lipsound2.data.shards import INDEX_NAME, Entry, to_lines
 from lipsound2.runtime.atomic import atomic_path
 
-TEST, VAL = (0.12, 3, 20), (0.08, 2, 12)
+TEST, VAL = (0.15, 3, 20), (0.08, 2, 12)
 """Share of the clips that is held out to measure the result and to end the training in time; fewest and most."""
 
 

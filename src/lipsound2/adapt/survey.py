@@ -16,7 +16,7 @@ from lipsound2.errors import DataError
 
 LEAST, GOOD = 30.0, 180.0
 """Seconds of speech: fewer are refused; below the second it is said that more would be better."""
-FEWEST = 6
+FEWEST = 8
 """Clips that are needed, so that some can be held out."""
 OTHERS = 0.2
 """Share of the speech that may be other people's; their clips are left out."""
