@@ -277,8 +277,8 @@ def test_a_folder_becomes_a_pack_that_speaks(base, videos, tmp_path, monkeypatch
     assert "| STOI |" in card
     speech = lipsound2.load(made.pack, device="cpu", detector=Box()).speak(videos / "00.mp4")
     assert speech.seconds > 2
-    with pytest.raises(DataError, match="begun with other settings: face largest, not left"):
-        adapt(replace(request, face="left"), quiet, False, "cpu", 1, Box, short)
+    with pytest.raises(DataError, match="begun with other settings: several leave, not each"):
+        adapt(replace(request, several="each"), quiet, False, "cpu", 1, Box, short)
 
 
 def test_consent_is_asked_for_once(videos, tmp_path, monkeypatch):

@@ -55,6 +55,8 @@ PLAN_NAME = "adapt.json"
 VERSION = "1"
 MISMATCH = 1.0
 """Seconds by which video and audio of a file may differ in length; whether they are in step is measured."""
+LONGEST = 10.0
+"""Seconds beyond which a stretch of a video is split, so that some can be held out."""
 STRETCH = 4.0
 """Seconds of a training example."""
 METRICS = ("stoi", "estoi", "mcd")
@@ -72,7 +74,7 @@ class Request:
         source: Folder of videos.
         output: Folder of the new pack.
         pack: Pack to start from.
-        face: Whose face, where a video shows several, as in `faces.select`.
+        several: What is used while several faces are seen, as in `SampleConfig`.
         person: Name of a video of the person, where several are heard; None for the one who speaks most.
         transcribe: Whether Whisper writes down what is said where there are no transcripts.
     """
@@ -80,7 +82,7 @@ class Request:
     source: Path
     output: Path
     pack: str = DEFAULT_PACK
-    face: str = "largest"
+    several: str = "leave"
     person: str | None = None
     transcribe: bool = False
 
@@ -198,10 +200,15 @@ class _Work:
         """Prepare the videos, and look at them."""
         prepared, request = self.work / "prepared", self.request
         sample = SampleConfig(
-            self.config.video.fps, self.config.audio.sample_rate, face=request.face, max_mismatch=MISMATCH
+            self.config.video.fps,
+            self.config.audio.sample_rate,
+            several=request.several,
+            max_mismatch=MISMATCH,
+            longest=LONGEST,
         )
+        config = PrepareConfig(sample, workers=self.workers)
         with self.counting("preparing") as progress:
-            prepare(clips, prepared, PrepareConfig(sample, workers=self.workers), self.detector, progress)
+            made = prepare(clips, prepared, config, self.detector, lambda done, total, _: progress(done, total))
         entries = read_index(prepared)
         with self.counting("looking") as progress:
             looks = look_at(
@@ -214,7 +221,8 @@ class _Work:
                 texts |= write_down(prepared, untold, self.work, self.device, progress)
         rate = self.config.audio.sample_rate / self.config.audio.hop_length
         failures = reasons(read_failures(prepared))
-        return survey(request.source, len(clips), failures, looks, texts, rate, request.person), entries
+        account = made.account.lost
+        return survey(request.source, len(clips), failures, looks, texts, rate, request.person, account), entries
 
     def _choose(self, clips: Sequence[Clip], found: Survey, entries: Sequence[Entry]) -> list[Entry]:
         kept = {look.key for look in found.kept}

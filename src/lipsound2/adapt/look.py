@@ -26,7 +26,6 @@ from lipsound2.audio import log_mel, resample
 from lipsound2.corpora.clip import spread
 from lipsound2.data.shards import Entry, read_crops, read_wave, to_lines
 from lipsound2.errors import DataError, LipSoundError
-from lipsound2.evaluation.voice import embed
 from lipsound2.inference.windows import generate
 from lipsound2.model import LipSound2
 from lipsound2.model.preprocess import view
@@ -35,6 +34,7 @@ from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.executors import Work, Worker, choose
 from lipsound2.runtime.plans import changes, write_plan
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
+from lipsound2.voice.encoder import embed
 
 PLAN_NAME, LOOKS_NAME = "looking.json", "looks.jsonl"
 MATCHED = 40

@@ -34,6 +34,7 @@ class Survey:
         source: The folder.
         videos: Videos in it.
         failures: Videos that cannot be used, by reason.
+        lost: Seconds of the others that cannot be used, by reason.
         people: Who is heard, the person first.
         faces: Clips of the person that show each face.
         lag: By how much the person's sound is late, or None if that cannot be told.
@@ -46,6 +47,7 @@ class Survey:
     source: Path
     videos: int
     failures: Mapping[str, int]
+    lost: Mapping[str, float]
     people: tuple[Person, ...]
     faces: tuple[int, ...]
     lag: Lag | None
@@ -78,6 +80,7 @@ def survey(
     transcripts: Mapping[str, str],
     rate: float,
     person: str | None = None,
+    lost: Mapping[str, float] | None = None,
 ) -> Survey:
     """Put together what was seen and heard.
 
@@ -89,6 +92,7 @@ def survey(
         transcripts: By key, of the clips that have one.
         rate: Mel frames a second of the pack.
         person: Name of a video of the person, or None for whoever speaks most.
+        lost: Seconds of these videos that could not be prepared, by reason.
 
     Raises:
         DataError: There is no usable video of the person of that name.
@@ -105,13 +109,15 @@ def survey(
     clipped = float(np.mean([look.level.clipped > CLIPPED for look in own])) if own else 0.0
     lag = find_lag([look.sums for look in own if look.sums], rate)
     faces, language = tuple(count_faces(own)), guess_language(texts.values()) if texts else ""
-    return Survey(source, videos, dict(failures) | broken, tuple(people), faces, lag, noise, clipped, texts, language)
+    unusable, left = dict(failures) | broken, dict(lost or {})
+    return Survey(source, videos, unusable, left, tuple(people), faces, lag, noise, clipped, texts, language)
 
 
 def lines(found: Survey) -> list[str]:
     """Say what there is, a line each."""
     told = [f"{found.source}: {_count(found.videos, 'video')}, {minutes(found.seconds)} with a face"]
     told += [f"left out: {_count(number, 'video')}: {reason}" for reason, number in found.failures.items()]
+    told += [f"left out: {minutes(seconds)}: {reason}" for reason, seconds in found.lost.items() if seconds >= 0.5]
     if not found.kept:
         return told
     told.append(f"speech: {minutes(found.speech)} in {_count(len(found.kept), 'clip')}")
@@ -238,7 +244,7 @@ def _reason(message: str, video: str) -> str:
 
 def _named(look: Look, person: str) -> bool:
     stem = person.rsplit(".", 1)[0]
-    return any(look.id == name or look.id.startswith(f"{name}/") for name in (person, stem))
+    return look.id.split("#")[0] in (person, stem)
 
 
 def _in_step(lag: Lag | None) -> str:

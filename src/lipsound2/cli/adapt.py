@@ -12,6 +12,7 @@ from lipsound2.cli.options import (
     DetectorOption,
     Device,
     PackName,
+    Several,
     Workers,
     detector_maker,
 )
@@ -30,9 +31,9 @@ def adapt(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is there, what would be done and how long it takes.")
     ] = False,
-    face: Annotated[
-        str, typer.Option(help="Whose face, where a video shows several: largest, left, right or a number.")
-    ] = "largest",
+    several: Annotated[
+        Several, typer.Option(help="While several faces of similar size are seen: use none, the largest or each.")
+    ] = Several.leave,
     person: Annotated[
         str | None,
         typer.Option(help="Name of a video of the person, where several are heard.", show_default="who speaks most"),
@@ -49,16 +50,12 @@ def adapt(
     from lipsound2.adapt.adapt import Request
     from lipsound2.adapt.adapt import adapt as run
     from lipsound2.adapt.card import scores
-    from lipsound2.errors import ConfigError, DataError
-    from lipsound2.inference.speech_files import ALL, check_face
+    from lipsound2.errors import DataError
 
-    check_face(face)
-    if face == ALL:
-        raise ConfigError("adapt learns one voice, --face all are several", "one of largest, left, right or a number")
     if not videos.is_dir():
         raise DataError(f"no such folder: {videos}", "give a folder of videos of one person")
     make = detector_maker(detector, detector_file)
-    request = Request(videos, output, pack, face, person, transcribe)
+    request = Request(videos, output, pack, several.value, person, transcribe)
     if not dry_run:
         _ask(request.work, consent)
     made = run(request, counting, dry_run, device, workers, make)

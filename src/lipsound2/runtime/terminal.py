@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from lipsound2.errors import LipSoundError
@@ -77,6 +78,12 @@ def say(message: str) -> None:
         _print(message)
 
 
+def show(drawn: Table) -> None:
+    """Print a table, unless --quiet or --json is given; names in it are no markup."""
+    if not manner().quiet and not manner().json:
+        console.print(drawn, soft_wrap=False, markup=False)
+
+
 def detail(message: str) -> None:
     """Print a line that only --verbose asks for."""
     if manner().verbose:
@@ -99,14 +106,21 @@ def result(line: str, facts: dict[str, Any]) -> None:
             show_error(LipSoundError(f"cannot write to standard output: {error.strerror}", "the files are written"))
 
 
+def description_column() -> TextColumn:
+    """Return the column of a bar that gives way where the terminal is narrow: times and counts are never cut."""
+    return TextColumn(
+        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    )
+
+
 def counting_bar() -> Progress:
     """Return a progress bar that counts, not yet started."""
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        description_column(),
+        BarColumn(20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         console=console,
         disable=manner().quiet or not console.is_terminal,
     )
