@@ -277,6 +277,7 @@ def test_a_folder_becomes_a_pack_that_speaks(base, videos, tmp_path, monkeypatch
     assert "| STOI |" in card
     speech = lipsound2.load(made.pack, device="cpu", detector=Box()).speak(videos / "00.mp4")
     assert speech.seconds > 2
+    assert speech.origin == "reconstructed from lips by LipSound2 (me 1), not a recording"
     with pytest.raises(DataError, match="begun with other settings: several leave, not each"):
         adapt(replace(request, several="each"), quiet, False, "cpu", 1, Box, short)
 

@@ -59,7 +59,7 @@ LONGEST = 10.0
 """Seconds beyond which a stretch of a video is split, so that some can be held out."""
 STRETCH = 4.0
 """Seconds of a training example."""
-METRICS = ("stoi", "estoi", "mcd")
+METRICS = ("stoi", "estoi", "mcd", "speaker_similarity")
 SCORED = 6.0
 """Seconds, about, that a core needs to measure a clip with a pack."""
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

@@ -9,7 +9,7 @@ from lipsound2.adapt.words import Choice
 from lipsound2.evaluation.summary import PACK, Summary
 from lipsound2.packs import PackInfo
 
-SHOWN = ("stoi", "estoi", "mcd", "voice_similarity", "secs", "wer_jasper")
+SHOWN = ("stoi", "estoi", "mcd", "speaker_similarity", "wer_jasper")
 """Metrics of the card, as far as they were measured."""
 LICENCE = "LicenseRef-personal"
 READERS = {
