@@ -117,9 +117,9 @@ def lines(found: Survey) -> list[str]:
     """Say what there is, a line each."""
     told = [f"{found.source}: {_count(found.videos, 'video')}, {minutes(found.seconds)} with a face"]
     told += [f"left out: {_count(number, 'video')}: {reason}" for reason, number in found.failures.items()]
-    told += [f"left out: {minutes(seconds)}: {reason}" for reason, seconds in found.lost.items() if seconds >= 0.5]
     if not found.kept:
         return told
+    told += [f"left out: {minutes(seconds)}: {reason}" for reason, seconds in found.lost.items() if seconds >= 0.5]
     told.append(f"speech: {minutes(found.speech)} in {_count(len(found.kept), 'clip')}")
     others = found.people[1:]
     if others:
@@ -223,12 +223,9 @@ def minutes(seconds: float) -> str:
 
 def _nothing(found: Survey) -> DataError:
     if found.failures and sum(found.failures.values()) >= found.videos:
-        told = "; ".join(
-            f"{reason} (all {number})" if number == found.videos else f"{reason} ({number})"
-            for reason, number in found.failures.items()
-        )
+        told = "; ".join(f"{reason} ({number} of {found.videos})" for reason, number in found.failures.items())
         return DataError(
-            f"none of the {_count(found.videos, 'video')} of {found.source} can be used: {told}",
+            f"no video of {found.source} can be used: {told}",
             "videos with a face that looks at the camera, and its sound, are needed",
         )
     return DataError(
@@ -238,7 +235,7 @@ def _nothing(found: Survey) -> DataError:
 
 
 def _reason(message: str, video: str) -> str:
-    text = message.replace(f"{video}: ", "").replace(video, "the video").strip()
+    text = message.replace(f"{video}: ", "").replace(f"{video} has", "it has").replace(video, "the video").strip()
     return re.sub(r"\d+(\.\d+)?", "...", text)
 
 
