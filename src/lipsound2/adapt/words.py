@@ -83,7 +83,7 @@ def adapt_recognizer(
     """
     device = str(fabric.device)
     generated, mixed = output / "generated", output / "mixed"
-    folders = {"pack": base, "adapted": output / "run" / "best", "mixed": mixed}
+    folders = {"pack": base, "mixed": mixed, "adapted": output / "run" / "best"}  # of equals the first is taken
     done = read_plan(output / CHOSEN_NAME)
     if done.get("name") in folders:
         return Choice(folders[done["name"]], done["name"], done["rates"])
