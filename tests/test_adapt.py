@@ -274,6 +274,7 @@ def test_a_folder_becomes_a_pack_that_speaks(base, videos, tmp_path, monkeypatch
     assert "STOI" in pack.info.scores
     card = (pack.folder / "README.md").read_text()
     assert "by --i-have-consent" in card
+    assert "- my videos: 9 videos" in card
     assert "| STOI |" in card
     speech = lipsound2.load(made.pack, device="cpu", detector=Box()).speak(videos / "00.mp4")
     assert speech.seconds > 2

@@ -1,6 +1,8 @@
 """What was found, done and measured -> the model card and the metadata of an adapted pack."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from lipsound2.adapt.consent import Consent
 from lipsound2.adapt.plan import Plan
@@ -79,6 +81,7 @@ def write_card(
         clips: Number of clips by split.
     """
     before, after = reports
+    found = replace(found, source=Path(found.source.name))  # where it lies is nobody's business
     train = plan.recipe.train
     parts: list[Sequence[str]] = [
         [f"# {info.name}", "", f"A voice adapted from {base.name} {base.version} ({base.trained_on})."],
