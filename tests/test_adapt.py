@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_evaluation import Box
 from test_model import make, tiny
+from test_training import cpu
 from typer.testing import CliRunner
 
 import lipsound2
@@ -245,12 +246,13 @@ def videos(clips, tmp_path) -> Path:
 
 
 def short(plan: Plan) -> Plan:
-    train = replace(plan.recipe.train, epochs=2, batch_size=1, validate_steps=1)
+    train = replace(plan.recipe.train, epochs=1, batch_size=2, validate_steps=1)
     return replace(plan, recipe=replace(plan.recipe, train=train))
 
 
 def test_a_folder_becomes_a_pack_that_speaks(base, videos, tmp_path, monkeypatch):
     monkeypatch.setattr(survey, "LEAST", 3.0)
+    monkeypatch.setattr(module, "METRICS", ("stoi",))
     request = Request(videos, tmp_path / "packs" / "me", str(base))
     planned = adapt(request, quiet, True, "cpu", 1, Box, short)
     assert planned.pack is None
@@ -325,3 +327,41 @@ def test_whisper_writes_down_what_has_no_transcript(prepared, tmp_path, monkeypa
     monkeypatch.setattr(words, "WhisperRecognizer", None)
     assert words.write_down(prepared, entries, tmp_path, "cpu", lambda done, total: None) == found
     assert json.loads((tmp_path / words.HEARD_NAME).read_text()) == found
+
+
+def test_the_recogniser_with_the_fewest_errors_is_kept(prepared, tmp_path, monkeypatch):
+    class Reads:
+        name, sample_rate = "some", 16_000
+
+        def __init__(self, right: bool) -> None:
+            self.right = right
+
+        def transcribe(self, wave):
+            return Transcript(tuple(Word(word, 0.0, 1.0, 0.9) for word in said.split()) if self.right else ())
+
+    from lipsound2.data.shards import read_index
+
+    entries = read_index(prepared)
+    held_out = next(entry for entry in entries if entry.meta["split"] == "val")
+    said = str(held_out.meta["transcript"])
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / words.LANGUAGE_NAME).write_text("the pack's")
+    output = tmp_path / "recognizer"
+
+    def trained(recipe, sources, folder, start, fabric):
+        (folder / "best").mkdir(parents=True)
+        (folder / "best" / words.LANGUAGE_NAME).write_text("the transcripts'")
+
+    monkeypatch.setattr(words, "read_index", lambda _: [held_out])
+    monkeypatch.setattr(words, "read_wave", lambda *_: np.zeros(16_000, np.float32))
+    monkeypatch.setattr(words, "generate_speech", lambda *_, **__: None)
+    monkeypatch.setattr(words, "run", trained)
+    monkeypatch.setattr(words, "load", lambda folder, device: Reads(folder.name == "mixed"))
+    choice = words.adapt_recognizer(prepared, tmp_path, base, output, cpu(), lambda done, total: None)
+    assert choice.name == "mixed"
+    assert choice.rates == {"pack": 100.0, "mixed": 0.0, "adapted": 100.0}
+    assert (choice.folder / words.LANGUAGE_NAME).read_text() == "the pack's"
+    monkeypatch.setattr(words, "run", None)
+    assert words.adapt_recognizer(prepared, tmp_path, base, output, cpu(), lambda done, total: None) == choice
+    assert not words.enough(entries)

@@ -42,7 +42,7 @@ from lipsound2.evaluation.evaluate import evaluate
 from lipsound2.evaluation.material import Source
 from lipsound2.evaluation.summary import SUMMARY_NAME, Summary, read_summary
 from lipsound2.packs import Pack, find_pack, write_pack
-from lipsound2.packs.pack import DEFAULT_PACK, INFO_NAME
+from lipsound2.packs.pack import DEFAULT_PACK
 from lipsound2.recognizer.transcriber import JasperRecognizer
 from lipsound2.runtime.claims import claim
 from lipsound2.runtime.devices import find_device
@@ -303,11 +303,6 @@ class _Work:
         settings = Settings(str(pack.folder), source, None, judges, METRICS, self.device)
         with self.counting(f"measuring {name}") as progress:
             return evaluate(settings, folder, self.workers, True, self.detector, progress)
-
-
-def is_pack(folder: Path) -> bool:
-    """Return whether a folder is a finished pack."""
-    return (folder / INFO_NAME).is_file()
 
 
 def _splits_given(source: Path, clips: Sequence[Clip]) -> bool:

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import lightning_fabric
 
@@ -33,13 +32,6 @@ ENOUGH = 12
 """Training clips with a transcript from which on a recogniser is adapted."""
 CHOSEN_NAME, HEARD_NAME = "chosen.json", "transcripts.json"
 EPOCHS, PATIENCE = 20, 5
-
-
-class Reader(NamedTuple):
-    """A recogniser and its word error rate, in %, on generated speech of the validation clips."""
-
-    folder: Path
-    wer: float
 
 
 @dataclass(frozen=True)
