@@ -20,7 +20,7 @@ LAYERS = [
     {"export"},
     {"inference"},
     {"training", "evaluation", "importers", "doctor", "live"},
-    {"web"},
+    {"adapt", "web"},
     {"cli", "__main__"},
 ]
 """From the bottom up. A part may import its own layer and those below; a module may have a layer of its own."""

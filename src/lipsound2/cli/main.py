@@ -17,6 +17,7 @@ import typer
 
 from lipsound2 import __version__
 from lipsound2.cli import (
+    adapt,
     data,
     demo,
     doctor,
@@ -56,6 +57,7 @@ app = typer.Typer(
 for command in (
     speaking.speak,
     reading.read,
+    adapt.adapt,
     live.live,
     serve.serve,
     data.prepare,

@@ -280,7 +280,7 @@ def load_speaker(
 
     from lipsound2.inference import pipeline
 
-    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)(), backend)
+    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)(), backend=backend)
     detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
     detail(f"backend {backend}, device {loaded.model.device}, {torch.get_num_threads()} CPU threads")
     if loaded.knows:

@@ -79,6 +79,7 @@ class Pipeline:
         name: Of the pack.
         knows: Speakers and vocabulary of the training data, in a few words.
         voices: The pack's own voices, if it has more than one.
+        version: Of the pack.
 
     Attributes:
         voice: The voice that is spoken with, as in `load`; None for that of the training speaker whose face is nearest.
@@ -96,6 +97,7 @@ class Pipeline:
         name: str = "",
         knows: str = "",
         voices: PackVoices | None = None,
+        version: str = "",
     ) -> None:
         if vocoder.audio != model.config.audio:
             raise ConfigError(
@@ -109,6 +111,7 @@ class Pipeline:
         self.name = name
         self.knows = knows
         self.voices = voices
+        self.version = version
         self.voice: Voice | None = None
 
     def speak_as(self, voice: str | Path) -> None:
@@ -166,7 +169,8 @@ class Pipeline:
             speech = self._speak(source, frames, tracking.frames, seen, progress or _silent, heard or _unheard)
             notes = (*pictures.notes(), *speech.notes)
             found = len(tracking.tracks)
-            return replace(speech, faces=found, pictures=pictures, notes=notes, excerpt=excerpt, pack=self.name)
+            pack = f"{self.name} {self.version}".strip()
+            return replace(speech, faces=found, pictures=pictures, notes=notes, excerpt=excerpt, pack=pack)
 
         if face == TOGETHER:
             faces.select(tracking, "all")
@@ -340,7 +344,8 @@ def load(
         chosen = choose_vocoder(wanted, model.config.audio, found.waveglow, model.device)
     familiarity = load_familiarity(found.folder, model)
     voices = load_voices(found.folder, model.config.condition_dim)
-    pipeline = Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows, voices)
+    version = found.info.version
+    pipeline = Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows, voices, version)
     if voice is not None:
         pipeline.speak_as(voice)
     return pipeline

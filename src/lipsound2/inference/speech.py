@@ -56,7 +56,7 @@ class Speech:
         familiarity: How well the pack knows the face, in 0..1; None where the pack cannot tell. Of several tracks
             the lowest counts.
         stretches: Where a face is seen without a cut, in order of time.
-        pack: Name of the pack.
+        pack: Name and version of the pack.
     """
 
     source: Path
