@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lipsound2.corpora.clip import Clip
-from lipsound2.data.prepare import PrepareConfig, Preparation, plan_shards
+from lipsound2.data.prepare import Preparation, PrepareConfig, plan_shards
 from lipsound2.data.shards import INDEX_NAME, read_index, to_lines
 from lipsound2.faces import MtcnnDetector
 
@@ -27,20 +27,23 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=CLIPS)
     count = parser.parse_args().clips
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clips = [clip(number) for number in range(count)]
-        config = PrepareConfig()
-        shards = clock("plan the shards", lambda: plan_shards(clips, config))
-        job = Preparation(folder, shards, config, MtcnnDetector)
-        clock("write the plan", job.begin)
-        items = clock("list what is to be done", job.items)
-        clock("see that nothing is done", lambda: sum(map(job.staged, items)))
-        del clips, shards, job, items
-        with (folder / INDEX_NAME).open("w") as file:
-            for number in range(count):
-                file.write(line(number))
-        print(f"index of {count} clips: {(folder / INDEX_NAME).stat().st_size / 1e6:.0f} MB")
-        clock("read the index", lambda: read_index(folder))
+        plan(Path(name), count)
+        path = Path(name) / INDEX_NAME
+        with path.open("w") as file:
+            file.writelines(map(line, range(count)))
+        print(f"index of {count} clips: {path.stat().st_size / 1e6:.0f} MB")
+        clock("read the index", lambda: read_index(path.parent))
+
+
+def plan(folder: Path, count: int) -> None:
+    """Measure what is done before the first clip."""
+    clips = [clip(number) for number in range(count)]
+    config = PrepareConfig()
+    shards = clock("plan the shards", lambda: plan_shards(clips, config))
+    job = Preparation(folder, shards, config, MtcnnDetector)
+    clock("write the plan", job.begin)
+    items = clock("list what is to be done", job.items)
+    clock("see that nothing is done", lambda: sum(map(job.staged, items)))
 
 
 def clip(number: int) -> Clip:

@@ -179,7 +179,5 @@ def _connect(ray: Any, address: str, count: int) -> None:
             else:
                 ray.init(address=address, **quiet)
     except LipSoundError as error:
-        hint = (
-            "start one with: ray start --head, or give --ray local; an overloaded machine may be too slow to start one"
-        )
+        hint = "start one with: ray start --head, or give --ray local; a busy machine may be too slow for that"
         raise LipSoundError(f"no Ray cluster at {address}: {error.__cause__}", hint) from error
