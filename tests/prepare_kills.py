@@ -14,6 +14,7 @@ Takes minutes; `make test-kills` runs it, `make test` does something smaller of 
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def main() -> None:
                 output=Path(name) / way,
                 kills=options.kills,
                 seconds=taken,
+                alone=alone,
                 chance=random.Random(options.seed),
             )
             killed = WAYS[way](run)
@@ -63,9 +65,7 @@ def main() -> None:
 def start(clips: Path, output: Path, *more: str) -> "subprocess.Popen[bytes]":
     """Start the command."""
     words = ["prepare", "folder", clips, "-o", output, "--shard-size", "2", "--workers", "2", *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", "lipsound2", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen([sys.executable, "-m", "lipsound2", *words], stdout=subprocess.DEVNULL)
 
 
 def local(run: SimpleNamespace) -> int:
@@ -107,16 +107,18 @@ def ray(run: SimpleNamespace) -> int:
 
 
 def workers(run: SimpleNamespace) -> int:
-    """Kill actors while they work; no more than an item survives."""
+    """Kill an actor of each of several runs while it works."""
     killed = 0
-    process = start(run.clips, run.output, "--ray", "local")
-    while process.poll() is None:
-        time.sleep(run.chance.uniform(0.3, 1.0))
-        actors = [each for each in below(process.pid) if b"ray::Actor" in command(each)]
-        if actors and killed < run.kills:
-            end(run.chance.choice(actors))
-            killed += 1
-    assert process.returncode == 0
+    while killed < run.kills:
+        shutil.rmtree(run.output, ignore_errors=True)
+        process = start(run.clips, run.output, "--ray", "local")
+        while process.poll() is None and not (actors := [each for each in below(process.pid) if is_actor(each)]):
+            time.sleep(0.1)
+        time.sleep(run.chance.uniform(0, 0.5) * run.seconds)
+        end(run.chance.choice(actors))
+        killed += 1
+        assert process.wait() == 0
+        assert contents(run.output) == run.alone
     return killed
 
 
@@ -178,12 +180,12 @@ def below(process: int) -> list[int]:
     return found[1:]
 
 
-def command(process: int) -> bytes:
-    """Return the words that a process was started with."""
+def is_actor(process: int) -> bool:
+    """Return whether a process is an actor of Ray."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
+        return b"ray::Actor" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
-        return b""
+        return False
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -119,7 +119,7 @@ def prepare(
         DataError: `output` was begun with other clips or other settings.
         StorageError: `output` cannot be written, or another process does the same work in it.
     """
-    shards = _plan(list(clips), config)
+    shards = plan_shards(list(clips), config)
     stored = StoredFolder(output) if is_remote(output) else None
     job = Preparation(stored.folder if stored else output, shards, config, detector, mirror, stored)
     # Always in processes of their own, since a damaged video may end the one that decodes it.
@@ -284,7 +284,7 @@ def _at_hand(clip: Clip, mirror: Mirror | None) -> Iterator[Clip]:
         yield replace(clip, **local)
 
 
-def _plan(clips: list[Clip], config: PrepareConfig) -> Shards:
+def plan_shards(clips: list[Clip], config: PrepareConfig) -> Shards:
     """Assign clips to shards."""
     twice = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
     if twice:

@@ -86,10 +86,12 @@ class _Crew(Generic[I]):
         self.starting: dict[Any, Any] = {}
         self.queues: dict[Any, deque[tuple[Any, I]]] = {}
         self.lost = Counter[str]()
+        self.size = 0
         self.failed_starts = 0
 
     def hire(self, count: int) -> None:
         """Start so many actors more."""
+        self.size = max(self.size, count)
         remote = self.ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
         for _ in range(count):
             actor = remote.remote(self.worker)
@@ -118,7 +120,7 @@ class _Crew(Generic[I]):
             error = self.ray.get(reference)
         except self.ray.exceptions.RayActorError as lost:
             self.failed_starts += 1
-            if self.failed_starts >= LIVES and not self.queues:
+            if self.failed_starts >= LIVES * self.size:
                 raise LipSoundError(f"the processes of the Ray cluster do not start: {lost}") from lost
             self.hire(1)
             return
@@ -171,10 +173,11 @@ def _import() -> Any:
 def _connect(ray: Any, address: str, count: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if address == LOCAL:
-            ray.init(address=LOCAL, num_cpus=count or None, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        hint = "start one with: ray start --head, or give --ray local"
-        raise LipSoundError(f"no Ray cluster at {address}: {error}", hint) from error
+        with guard(f"a Ray cluster at {address}"):
+            if address == LOCAL:
+                ray.init(address=LOCAL, num_cpus=count or None, include_dashboard=False, **quiet)
+            else:
+                ray.init(address=address, **quiet)
+    except LipSoundError as error:
+        hint = "start one with: ray start --head, or give --ray local; a busy machine may be too slow for that"
+        raise LipSoundError(f"no Ray cluster at {address}: {error.__cause__}", hint) from error
