@@ -139,7 +139,7 @@ def test_times_are_those_of_the_new_video_or_of_the_film_that_is_read(pipeline, 
         options = {"formats": ("srt", "json"), "excerpt": excerpt, "files_clock": clock}
         assert work(pipeline, film, out, Listener(SAID), **options) == (1, 0)
         assert work(pipeline, film, out, Listener(SAID), **options) == (0, 1)
-    spoken, read = (list(srt.parse((tmp_path / part / "film.srt").read_text()))[0] for part in ("speak", "read"))
+    spoken, read = (next(srt.parse((tmp_path / part / "film.srt").read_text())) for part in ("speak", "read"))
     assert (spoken.start.total_seconds(), spoken.end.total_seconds()) == (0.0, 1.6)
     assert (read.start.total_seconds(), read.end.total_seconds()) == (1.0, 1.8)
     told = json.loads((tmp_path / "read" / "film.json").read_text())
