@@ -11,11 +11,17 @@ from lipsound2.cli.options import (
     DetectorOption,
     Grammar,
     Output,
+    RayAddress,
+    Several,
+    Shard,
     Workers,
     detector_maker,
     exit_with,
+    find_share,
     finite,
 )
+from lipsound2.errors import ConfigError
+from lipsound2.runtime.pace import pacing
 from lipsound2.runtime.terminal import counting, result, say
 
 
@@ -29,30 +35,56 @@ def prepare(
     max_mismatch: Annotated[
         float, typer.Option(min=0, callback=finite, help="Seconds by which audio and video may differ.")
     ] = 0.25,
+    longest: Annotated[
+        float, typer.Option(min=2, max=600, callback=finite, help="Seconds beyond which a stretch is split at a pause.")
+    ] = 20.0,
+    several: Annotated[
+        Several, typer.Option(help="While several faces of similar size are seen: use none, the largest or each.")
+    ] = Several.leave,
     max_failures: Annotated[
         float, typer.Option(min=0, max=1, callback=finite, help="Share of clips that may fail without an error.")
     ] = 0.1,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
+    shard: Shard = None,
+    ray: RayAddress = None,
 ) -> None:
     """Turn a corpus into shards of face crops and audio; a second call resumes."""
     from lipsound2 import corpora
     from lipsound2.corpora.protocols import find_protocol
-    from lipsound2.data.prepare import PrepareConfig, SampleConfig
+    from lipsound2.data.prepare import PrepareConfig
     from lipsound2.data.prepare import prepare as run
+    from lipsound2.data.sample import SampleConfig
+    from lipsound2.data.shards import INDEX_NAME
+    from lipsound2.inference.jobs import SOUND_SUFFIXES
+    from lipsound2.media import VIDEO_SUFFIXES
+    from lipsound2.runtime.ray_cluster import LOCAL, Ray
+    from lipsound2.runtime.remote import exists, is_remote, make_mirror, url_of
 
-    make = detector_maker(detector, detector_file)
-    config = PrepareConfig(SampleConfig(max_mismatch=max_mismatch), shard_size, workers)
-    clips = corpora.find_reader(corpus)(source)
+    make, share = detector_maker(detector, detector_file), find_share(shard)
+    sample = SampleConfig(max_mismatch=max_mismatch, longest=longest, several=several.value)
+    config = PrepareConfig(sample, shard_size, workers)
+    if ray not in (None, LOCAL) and is_remote(output):
+        raise ConfigError(f"--ray needs an -o that all of its machines share, not {url_of(output)}", "or give --shard")
+    mirror = make_mirror(source, VIDEO_SUFFIXES | SOUND_SUFFIXES) if is_remote(source) else None
+    clips = corpora.find_reader(corpus)(mirror.folder if mirror else source)
     if protocol:
         clips = find_protocol(protocol).assign(clips)
-    with counting("preparing") as update:
-        summary = run(clips, output, config, make, update)
-    told = {"output": str(output), "samples": summary.samples, "failures": summary.failures}
-    result(f"{output}: {summary.samples} samples, {summary.failures} failures", told)
-    if summary.failures:
-        say(f"the reasons are in {output / 'failures.jsonl'}")
-    if summary.failures > max_failures * (summary.samples + summary.failures):
+    with pacing("preparing") as update:
+        summary = run(clips, output, config, make, update, share, Ray(ray, workers) if ray else None, mirror)
+    place = url_of(output) if is_remote(output) else str(output)
+    account = summary.account
+    told = {"output": place, "samples": summary.samples, "failures": summary.failures, "seconds": account.facts()}
+    for line in account.table():
+        say(line)
+    if account.untold:
+        say(f"{account.untold} clips with a transcript became several samples, which have none")
+    result(f"{place}: {summary.samples} samples, {summary.failures} failures", told)
+    if not exists(output / INDEX_NAME):
+        say(f"share {share} is done; the last of the others finishes {place}, or the same command without --shard")
+    elif summary.failures:
+        say(f"the reasons are in {place}/failures.jsonl")
+    if summary.failures > max_failures * summary.clips:
         raise typer.Exit(1)
 
 
@@ -86,6 +118,7 @@ def simulate(
         float, typer.Option(min=0, max=1, callback=finite, help="Share of sentences held out for testing.")
     ] = 0.1,
     workers: Workers = 0,
+    shard: Shard = None,
 ) -> None:
     """Make a corpus of synthetic talking heads (CC0). A second call resumes."""
     from lipsound2.simulate import SimulateConfig
@@ -93,8 +126,10 @@ def simulate(
 
     config = SimulateConfig(clips, speakers, grammar.value, text, seed, size, difficulty, val, test)
     with counting("simulating") as update:
-        report = run(config, output, workers, like, update)
+        report = run(config, output, workers, like, update, find_share(shard))
     told = {"output": str(output), "made": report.made, "kept": report.kept, "failures": len(report.failures)}
+    if report.left:
+        say(f"{report.left} clips are left to the other shares, or to the same command without --shard")
     result(f"{output}: {report.made} clips made, {report.kept} kept, {len(report.failures)} failures", told)
     for failure in report.failures:
         say(f"{failure.name}: {failure.reason}")

@@ -21,10 +21,13 @@ from lipsound2.cli import (
     demo,
     doctor,
     evaluation,
+    export,
     imports,
+    live,
     packs,
     reading,
     recipes,
+    serve,
     speaking,
     training,
 )
@@ -53,6 +56,8 @@ app = typer.Typer(
 for command in (
     speaking.speak,
     reading.read,
+    live.live,
+    serve.serve,
     data.prepare,
     data.join,
     data.simulate,
@@ -63,6 +68,7 @@ for command in (
     evaluation.plot,
     packs.pack,
     packs.packs,
+    export.export,
     doctor.doctor,
     demo.demo,
 ):

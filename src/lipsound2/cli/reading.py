@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
+    Backend,
+    BackendName,
     Beam,
     DetectorFile,
     DetectorName,
@@ -61,6 +63,7 @@ def read(
     fps: FilmedAt = None,
     vocoder: VocoderName = None,
     device: Device = "auto",
+    backend: BackendName = Backend.torch,
     threads: Threads = None,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
@@ -90,6 +93,8 @@ def read(
         )
     elif detector != DetectorName.yunet:
         refuse_idle("without --detector yunet", detector_file=detector_file is not None)
+    if backend == Backend.onnx:
+        refuse_idle("with --backend onnx, which runs on the CPU", device=device not in ("auto", "cpu"))
     find_device(device)
     results = Results(place.folder)
     read_with = made_with.words(recognizer, pack, beam)
@@ -98,14 +103,16 @@ def read(
         options = text_files.SoundOptions(wanted, force, read_with, excerpt, table)
         found = jobs.find_jobs(inputs, results, VIDEO_SUFFIXES | jobs.SOUND_SUFFIXES, place.name)
         end_with(
-            text_files.read_sound(found, results, options, lambda: load_recognizer(recognizer, pack, device, beam))
+            text_files.read_sound(
+                found, results, options, lambda: load_recognizer(recognizer, pack, device, beam, backend)
+            )
         )
         return
 
     def load() -> speech_files.Tools:
-        reader = load_recognizer(recognizer, pack, device, beam)
-        return speech_files.Tools(load_speaker(pack, vocoder, device, detector, detector_file), reader)
+        reader = load_recognizer(recognizer, pack, device, beam, backend)
+        return speech_files.Tools(load_speaker(pack, vocoder, device, detector, detector_file, backend), reader)
 
-    spoken_with = made_with.speech(pack, vocoder, detector)
+    spoken_with = made_with.speech(pack, vocoder, detector, backend)
     lips = speech_files.Options(face, wanted, force, excerpt, table, spoken_with, read_with, files_clock=True)
     end_with(speech_files.speak_all(jobs.find_jobs(inputs, results, name=place.name), results, lips, load))

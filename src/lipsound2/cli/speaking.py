@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from lipsound2.cli.options import (
+    Backend,
+    BackendName,
     Beam,
     DetectorFile,
     DetectorName,
@@ -62,6 +64,7 @@ def speak(
     beam: Beam = None,
     vocoder: VocoderName = None,
     device: Device = "auto",
+    backend: BackendName = Backend.torch,
     threads: Threads = None,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
@@ -89,15 +92,17 @@ def speak(
         refuse_idle("with --list-faces", face=face != "largest", **given)
     if not options.text:
         refuse_idle("without --text", recognizer=recognizer != "jasper", beam=beam is not None)
+    if backend == Backend.onnx:
+        refuse_idle("with --backend onnx, which runs on the CPU", device=device not in ("auto", "cpu"))
     find_device(device)
     results = Results(place.folder)
 
     def load() -> speech_files.Tools:
-        speaker = load_speaker(pack, vocoder, device, detector, detector_file)
+        speaker = load_speaker(pack, vocoder, device, detector, detector_file, backend)
         reads = options.text and not list_faces
-        return speech_files.Tools(speaker, load_recognizer(recognizer, pack, device, beam) if reads else None)
+        return speech_files.Tools(speaker, load_recognizer(recognizer, pack, device, beam, backend) if reads else None)
 
-    spoken_with = made_with.speech(pack, vocoder, detector)
+    spoken_with = made_with.speech(pack, vocoder, detector, backend)
     if list_faces:
         end_with(speech_files.list_faces(jobs.find_jobs(inputs, results, claim=False), load, excerpt))
         return

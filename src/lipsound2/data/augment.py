@@ -67,22 +67,25 @@ class Stretch:
         crops: The face, cut to the box that any augmentation can show.
         wave: The audio of the same time.
         change: Its augmentation.
+        voice: Speaker embedding that the model is conditioned on, if it takes one.
     """
 
     key: str
     crops: UInt8[Tensor, "frames channels height width"]
     wave: Float[Tensor, " samples"]
     change: Change
+    voice: Float[Tensor, " voice_dim"] | None = None
 
 
 class Batch(NamedTuple):
-    """Clips padded to the longest; lengths are on the CPU."""
+    """Clips padded to the longest; lengths are on the CPU; `voices` are the condition of a model that takes one."""
 
     keys: list[str]
     video: UInt8[Tensor, "batch channels time size size"]
     video_lengths: Int[Tensor, " batch"]
     mel: Float[Tensor, "batch mels frames"]
     mel_lengths: Int[Tensor, " batch"]
+    voices: Float[Tensor, "batch voice_dim"] | None = None
 
 
 @dataclass
@@ -98,6 +101,7 @@ class Stack:
         changes: The augmentation of each.
         box: The part of the canvas that the crops show.
         time: Video frames to which the augmented clips are padded.
+        voices: Speaker embeddings, if the model is conditioned on them.
     """
 
     keys: list[str]
@@ -108,6 +112,7 @@ class Stack:
     changes: list[Change]
     box: Box
     time: int = field(default=0)
+    voices: Float[Tensor, "batch voice_dim"] | None = None
 
     def pin_memory(self) -> "Stack":
         """Pin the large tensors; `torch.utils.data.DataLoader` calls this."""
@@ -157,6 +162,7 @@ def seen_box(config: VideoConfig, augment: AugmentConfig | None) -> Box:
 def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
     """Pad stretches to the longest and stack them; augmented clips are padded to a multiple of so many video frames."""
     longest = max(stretch.change.frames for stretch in stretches)
+    voices = [stretch.voice for stretch in stretches if stretch.voice is not None]
     return Stack(
         [stretch.key for stretch in stretches],
         _padded([stretch.crops for stretch in stretches]),
@@ -166,6 +172,7 @@ def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
         [stretch.change for stretch in stretches],
         box,
         -(-longest // multiple) * multiple,
+        torch.stack(voices) if voices else None,
     )
 
 
@@ -179,7 +186,8 @@ def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.d
     mel = log_mel(stacked.waves.to(device, non_blocking=True), audio)
     most = audio.mel_frames(stacked.time, video.fps)
     mel = _stretched(mel.mT, stacked.samples // audio.hop_length, mel_frames, most).mT.contiguous()
-    return Batch(stacked.keys, augmented, frames, mel, mel_frames)
+    voices = None if stacked.voices is None else stacked.voices.to(device, non_blocking=True)
+    return Batch(stacked.keys, augmented, frames, mel, mel_frames, voices)
 
 
 def _windows(stacked: Stack, video: VideoConfig, device: torch.device) -> Float[Tensor, "batch frames channels s s"]:

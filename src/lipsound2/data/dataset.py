@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from lipsound2.data.augment import (
 )
 from lipsound2.data.cache import ClipCache
 from lipsound2.data.shards import Entry, read_crops, read_index, read_wave
+from lipsound2.data.voices import Voices
 from lipsound2.errors import DataError
 
 HOLD_OUT = 10
@@ -71,6 +73,7 @@ class ClipDataset(Dataset[Stretch]):
         speakers: Speakers whose clips are used; empty takes all.
         seconds: Longest stretch; a longer clip is as many examples as such stretches fit into it, each of which
             begins somewhere else in every epoch. 0 takes clips whole.
+        voices: Whether examples come with a speaker embedding, of another clip of the same speaker.
 
     Attributes:
         device: Where decoded clips are cached.
@@ -90,6 +93,7 @@ class ClipDataset(Dataset[Stretch]):
         cache_gb: float = 2.0,
         speakers: Sequence[str] = (),
         seconds: float = 0.0,
+        voices: bool = False,
     ) -> None:
         self.folder = folder
         entries = choose_entries(folder, split, speakers)
@@ -109,6 +113,8 @@ class ClipDataset(Dataset[Stretch]):
         self.multiple = 1
         self.lags: dict[str, int] = {}
         self._cache = ClipCache[Decoded](cache_gb)
+        speakers_of_clips = [str(entry.meta["speaker"]) for entry in self.entries]
+        self.voices = Voices(speakers_of_clips, self.wave, audio.sample_rate) if voices else None
         self._of_speaker: dict[object, list[int]] = {}
         for clip, entry in enumerate(self.entries):
             self._of_speaker.setdefault(entry.meta["speaker"], []).append(clip)
@@ -124,7 +130,8 @@ class ClipDataset(Dataset[Stretch]):
         if self.augment is None:
             frames = min(len(clip.crops), self.frames or len(clip.crops))
             start = min(part * frames, len(clip.crops) - frames)
-            return self._cut(key, clip, start, start + frames, Change(Jitter(), frames))
+            plain = self._cut(key, clip, start, start + frames, Change(Jitter(), frames))
+            return replace(plain, voice=self.voices.following(index)) if self.voices else plain
         if rng.random() < self.augment.splice:
             clip = self._spliced(clip, index, rng)
         jitter = draw_jitter(self.augment, rng)
@@ -132,7 +139,8 @@ class ClipDataset(Dataset[Stretch]):
         rate = 1 + rng.uniform(-self.augment.speed, self.augment.speed)
         start, stop, frames = self._chosen(len(clip.crops), part, rate, rng)
         spans = tuple((max(first - start, 0), max(last - start, 0)) for first, last in hidden)
-        return self._cut(key, clip, start, stop, Change(jitter, frames, spans))
+        varied = self._cut(key, clip, start, stop, Change(jitter, frames, spans))
+        return replace(varied, voice=self.voices.drawn(index, rng)) if self.voices else varied
 
     def batch(self, examples: Sequence[Stretch]) -> Stack:
         """Pad and stack examples; runs in a loader process or in the training process."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lipsound2.data.sample import Sample, Wave, decode_crops, decode_wave
 from lipsound2.errors import DataError, LipSoundError, guard
 from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.names import sample_key
+from lipsound2.runtime.remote import exists, is_remote, read, url_of
 
 INDEX_NAME = "index.jsonl"
 REPAIR = "run the same prepare again, which replaces damaged shards; joined or generated folders are written again"
@@ -56,6 +58,19 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> list[Entry]:
     return entries
 
 
+def clip_of(meta: dict[str, object]) -> str:
+    """Return the id of the clip that a sample is, or is a part of."""
+    return str(meta.get("clip", meta.get("id")))
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Yield the samples of a small shard that `write_shard` wrote."""
+    with tarfile.open(path) as tar:
+        for key, members in groupby(tar, lambda info: info.name.rpartition(".")[0]):
+            files = {info.name.rpartition(".")[2]: read.read() for info in members if (read := tar.extractfile(info))}
+            yield Sample(key, files, json.loads(files["json"]))
+
+
 def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
     """Read one file of one sample.
 
@@ -66,6 +81,8 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
     if suffix not in entry.members:
         raise DataError(f"{path} holds no {suffix} of the clip {entry.meta.get('id', entry.key)}", REPAIR)
     offset, size = entry.members[suffix]
+    if is_remote(folder):
+        return _read_stored(path, offset, size)
     try:
         with path.open("rb") as file:
             if offset + size > file.seek(0, io.SEEK_END):
@@ -74,6 +91,14 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
             return file.read(size)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", REPAIR) from error
+
+
+def _read_stored(path: Path, offset: int, size: int) -> bytes:
+    """Read a part of a shard in an object store."""
+    data = read(path, offset, size)
+    if len(data) < size:
+        raise DataError(f"{url_of(path)} is shorter than its index says", REPAIR)
+    return data
 
 
 def read_wave(folder: Path, entry: Entry) -> Wave:
@@ -198,10 +223,11 @@ def read_index(folder: Path) -> list[Entry]:
         DataError: The folder was not prepared, or not to its end.
     """
     path = folder / INDEX_NAME
-    if not path.is_file():
+    if not exists(path):
         raise DataError(f"{folder} holds no {INDEX_NAME}", "make it with: lipsound2 prepare CORPUS FOLDER -o OUTPUT")
     try:
-        entries = entries_from_lines(path.read_text(encoding="utf-8"))
+        text = read(path).decode() if is_remote(path) else path.read_text(encoding="utf-8")
+        entries = entries_from_lines(text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}", REPAIR) from error
     return _distinct(entries)

@@ -158,7 +158,7 @@ class Bench:
         return self._vocode(self.pipelines[row.name.removeprefix(f"{CEILING}-")], mel)
 
     def _vocode(self, pipeline: Pipeline, mel: torch.Tensor) -> Wave:
-        return pipeline.vocode(mel.contiguous().to(next(pipeline.model.parameters()).device))
+        return pipeline.vocode(mel.contiguous().to(pipeline.model.device))
 
     def _listen(self, scores: Scores, made: Sound | str, transcript: str | None) -> dict[str, str]:
         """Let every recogniser listen; its error rates go to the scores."""

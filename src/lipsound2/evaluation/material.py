@@ -11,10 +11,11 @@ from lipsound2.audio import resample
 from lipsound2.corpora import Clip
 from lipsound2.corpora.clip import spread
 from lipsound2.corpora.protocols import find_protocol
-from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_wave
+from lipsound2.data.shards import INDEX_NAME, Entry, clip_of, read_crops, read_index, read_wave
 from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.sound import Wave
 from lipsound2.inference.pipeline import Pipeline
+from lipsound2.runtime.remote import exists
 
 ALL = "all"
 """Takes the clips of every split."""
@@ -138,7 +139,7 @@ def _unnamed(video: Path) -> Iterator[None]:
 
 def load_material(source: Source) -> Material:
     """Find the clips, if there are any."""
-    return Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+    return Prepared(source) if exists(source.data / INDEX_NAME) else Videos(source)
 
 
 def open_material(source: Source) -> Material:
@@ -160,7 +161,7 @@ def _of_protocol(entries: list[Entry], name: str) -> list[Entry]:
     """Keep the clips of a protocol, and see that they were prepared in its splits: none tested was trained on."""
     protocol, kept = find_protocol(name), []
     for entry in entries:
-        clip_id, own = str(entry.meta["id"]), str(entry.meta["split"])
+        clip_id, own = clip_of(entry.meta), str(entry.meta["split"])
         wanted = protocol.split(clip_id, str(entry.meta["speaker"]), own)
         if wanted and wanted != own:
             raise DataError(

@@ -185,7 +185,7 @@ def pitch(true: Sound, made: Sound) -> tuple[float | str, float]:
 
 def speaker(true: Sound, made: Sound) -> tuple[float]:
     """Compute the cosine similarity of speaker embeddings."""
-    from lipsound2.evaluation.voice import embed
+    from lipsound2.voice.encoder import embed
 
     if made.silent:
         raise UnmeasurableError("the generated audio is silent")

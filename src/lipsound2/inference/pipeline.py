@@ -19,18 +19,22 @@ from torch import Tensor
 
 from lipsound2 import faces, media
 from lipsound2.errors import ConfigError, MediaError
+from lipsound2.export.backend import OnnxLips, OnnxWaveGlow, exported_folder
 from lipsound2.inference.mix import layers, mixed
 from lipsound2.inference.speech import Speech
 from lipsound2.inference.stretches import Heard, Stretch
+from lipsound2.inference.voices import Voice, choose_voice, nearest_voice
 from lipsound2.inference.windows import Generation, Window, generate
-from lipsound2.model import LipSound2
-from lipsound2.model.preprocess import Crops, view
+from lipsound2.model.lipsound import Lips, LipSound2
+from lipsound2.model.preprocess import Crops, View, view
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.packs.pack import DEFAULT_PACK
+from lipsound2.packs.voices import PackVoices, load_voices
 from lipsound2.runtime.devices import find_device
 from lipsound2.vocoder import Vocoder
 from lipsound2.vocoder.choose import choose_vocoder
+from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
 TOGETHER = "together"
 """The choice of faces that lets all of them be heard at once."""
@@ -57,6 +61,13 @@ class Spoken(NamedTuple):
     windows: list[Window]
 
 
+class Sighting(NamedTuple):
+    """The faces of a video, and what became of its frames."""
+
+    tracking: faces.Tracking
+    pictures: media.PictureAccount
+
+
 class Pipeline:
     """Everything needed for inference, loaded once for any number of videos.
 
@@ -67,6 +78,10 @@ class Pipeline:
         familiarity: Measures how familiar a face is to the model.
         name: Of the pack.
         knows: Speakers and vocabulary of the training data, in a few words.
+        voices: The pack's own voices, if it has more than one.
+
+    Attributes:
+        voice: The voice that is spoken with, as in `load`; None for that of the training speaker whose face is nearest.
 
     Raises:
         ConfigError: Model and vocoder disagree on the mel.
@@ -74,12 +89,13 @@ class Pipeline:
 
     def __init__(
         self,
-        model: LipSound2,
+        model: Lips,
         vocoder: Vocoder,
         detector: faces.Detector | None = None,
         familiarity: Familiarity | None = None,
         name: str = "",
         knows: str = "",
+        voices: PackVoices | None = None,
     ) -> None:
         if vocoder.audio != model.config.audio:
             raise ConfigError(
@@ -92,6 +108,12 @@ class Pipeline:
         self.familiarity = familiarity
         self.name = name
         self.knows = knows
+        self.voices = voices
+        self.voice: Voice | None = None
+
+    def speak_as(self, voice: str | Path) -> None:
+        """Choose the voice of what is spoken from now on: a name of `voices`, or a file with a sample of speech."""
+        self.voice = choose_voice(voice, self.voices, self.name or "the model", self.model.config.condition_dim)
 
     def speak(
         self,
@@ -123,13 +145,20 @@ class Pipeline:
         progress: Progress | None = None,
         excerpt: media.Excerpt = media.WHOLE,
         heard: Heard | None = None,
+        sighting: Sighting | None = None,
     ) -> Iterator[Speech]:
         """Yield one `Speech` for each voice that `face` asks for, each as long as the whole video.
 
-        `heard` is told each stretch as soon as it was spoken.
+        Args:
+            source: As in `speak`.
+            face: As in `speak`; `all` gives each face track a voice.
+            progress: As in `speak`.
+            excerpt: As in `speak`.
+            heard: Told each stretch as soon as it was spoken.
+            sighting: The faces of this excerpt, if `look` found them before.
         """
         source = Path(source)
-        tracking, pictures = self._track(source, progress, excerpt)
+        tracking, pictures = sighting or self.look(source, progress, excerpt)
 
         def spoken(tracks: list[faces.FaceTrack]) -> Speech:
             frames = media.stream_frames(source, self.model.config.video.fps, excerpt)
@@ -147,10 +176,9 @@ class Pipeline:
 
     def speak_crops(self, crops: Crops) -> Spoken:
         """Reconstruct speech from face crops that were aligned before, as `lipsound2 prepare` does."""
-        video = self.model.config.video
-        device = next(self.model.parameters()).device
+        video, device = self.model.config.video, self.model.device
         views = (view(crop[None], video)[:, 0].to(device) for crop in crops)
-        spoken = generate(self.model, views, len(crops))
+        spoken = generate(self.model, views, len(crops), self._condition)
         return Spoken(self.vocode(spoken.mel), spoken.mel.cpu().numpy(), spoken.windows)
 
     @torch.inference_mode()
@@ -162,11 +190,14 @@ class Pipeline:
         self, source: Path, progress: Progress | None = None, excerpt: media.Excerpt = media.WHOLE
     ) -> faces.Tracking:
         """Follow all faces of a video."""
-        return self._track(source, progress, excerpt)[0]
+        return self.look(source, progress, excerpt).tracking
 
-    def _track(
-        self, source: Path, progress: Progress | None, excerpt: media.Excerpt
-    ) -> tuple[faces.Tracking, media.PictureAccount]:
+    def look(self, source: Path, progress: Progress | None = None, excerpt: media.Excerpt = media.WHOLE) -> Sighting:
+        """Follow all faces of a video, and account for its frames.
+
+        Raises:
+            MediaError: It cannot be read, or is too short.
+        """
         fps = self.model.config.video.fps
         report = progress or _silent
         info = media.probe(source, excerpt.track)
@@ -186,7 +217,7 @@ class Pipeline:
                 f"{source} is too short: {pictures.decoded} frames, {faces.SHORTEST} or more were expected",
                 "give a video, not a photo",
             )
-        return tracking, pictures
+        return Sighting(tracking, pictures)
 
     def _speak(
         self,
@@ -199,8 +230,7 @@ class Pipeline:
     ) -> Speech:
         """Speak face tracks that do not overlap, one after the other; each is a stretch of its own."""
         config = self.model.config
-        fps, audio = config.video.fps, config.audio
-        device = next(self.model.parameters()).device
+        fps, audio, device = config.video.fps, config.audio, self.model.device
         mel = np.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor), np.float32)
         before = mel.copy()
         wave = np.zeros(frames * audio.sample_rate // fps, np.float32)
@@ -234,10 +264,22 @@ class Pipeline:
     def _generate(self, views: Iterator[Tensor], frames: int) -> tuple[Generation, float | None]:
         """Run the model, and measure how well it knows the face if it is seen long enough."""
         if self.familiarity is None or frames < SHORTEST:
-            return generate(self.model, views, frames), None
+            return generate(self.model, views, frames, self._condition), None
         with observe(self.model, self.familiarity.layer) as seen:
-            spoken = generate(self.model, views, frames)
+            spoken = generate(self.model, views, frames, self._condition)
         return spoken, self.familiarity(torch.stack(seen).mean(0))
+
+    @property
+    def _condition(self) -> Callable[[View], Float[Tensor, " voice_dim"]] | None:
+        """How the voice of a face is found, for a model of more than one voice."""
+        model = self.model
+        if not (isinstance(model, LipSound2) and model.config.condition_dim):
+            return None
+        return lambda video: (
+            (
+                self.voice or nearest_voice(model, video, self.voices, self.familiarity, self.name or "the model")
+            ).embedding
+        )
 
     def _judged(self, speech: Speech, measure: float) -> Speech:
         assert self.familiarity is not None
@@ -268,6 +310,8 @@ def load(
     vocoder: str | None = None,
     device: str | None = None,
     detector: faces.Detector | None = None,
+    voice: str | Path | None = None,
+    backend: str = "torch",
 ) -> Pipeline:
     """Load a pack, or the best model of a training run, and all that is needed to speak with it.
 
@@ -276,16 +320,30 @@ def load(
         vocoder: As in `choose_vocoder`; by default the pack's own choice.
         device: A torch device; by default the first GPU, else the CPU.
         detector: Finds faces; MTCNN if none is given.
+        voice: For a pack of more than one voice: one of its names, or a file with a few seconds of the voice that is
+            wanted. By default that of the training speaker whose face is nearest.
+        backend: What runs the networks: `torch`, or `onnx` on the CPU, by what `lipsound2 export` wrote.
 
     Raises:
         CheckpointError: There is no such pack, or it was changed.
     """
     found = find_pack(pack)
-    model = found.load_model(find_device(device))
-    place = next(model.parameters()).device
-    chosen = choose_vocoder(vocoder or found.info.vocoder, model.config.audio, found.waveglow, place)
+    wanted = vocoder or found.info.vocoder
+    model: Lips
+    if backend == "onnx":
+        folder = exported_folder(found)
+        model = OnnxLips(folder)
+        own = WaveGlowVocoder(OnnxWaveGlow(folder)) if wanted == WaveGlowVocoder.name else None
+        chosen = own or choose_vocoder(wanted, model.config.audio, None)
+    else:
+        model = found.load_model(find_device(device))
+        chosen = choose_vocoder(wanted, model.config.audio, found.waveglow, model.device)
     familiarity = load_familiarity(found.folder, model)
-    return Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows)
+    voices = load_voices(found.folder, model.config.condition_dim)
+    pipeline = Pipeline(model, chosen, detector, familiarity, found.info.name, found.info.knows, voices)
+    if voice is not None:
+        pipeline.speak_as(voice)
+    return pipeline
 
 
 def _gaps(tracks: list[faces.FaceTrack], frames: int, fps: int) -> list[tuple[float, float]]:

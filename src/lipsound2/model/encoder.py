@@ -77,6 +77,7 @@ class Encoder(nn.Module):
 
     Attributes:
         recompute: Activation checkpointing: recompute the blocks in the backward pass.
+        reach: Receptive field of the convolutions to either side of a frame.
     """
 
     def __init__(self, config: EncoderConfig, inputs: int, size: int) -> None:
@@ -93,6 +94,7 @@ class Encoder(nn.Module):
             raise ValueError("the encoder's strides and pools reduce the image to nothing")
         self.dim = 2 * config.lstm_dim
         self.recompute = False
+        self.reach = sum(time // 2 for time, _ in config.kernels)
         self.dropout = nn.Dropout(config.lstm_dropout)
         self.lstms = nn.ModuleList(
             nn.LSTM(inputs, config.lstm_dim, batch_first=True, bidirectional=True)
@@ -102,20 +104,29 @@ class Encoder(nn.Module):
     def forward(
         self, video: Float[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time dim"]:
-        """Encode; memory vectors past a clip's length are 0.
+        """Encode; memory vectors past a clip's length are 0."""
+        return self.recall(self.features(video, lengths), lengths)
 
-        The LSTM layers compute in float32 whatever the precision of the convolutions.
-        """
-        time = video.shape[2]
+    def features(
+        self, video: Float[Tensor, "batch channels time height width"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time features"]:
+        """Compute what each frame and `reach` frames to either side of it show."""
         lengths = lengths.cpu()
-        frames = inside(lengths, time, video.device)
-        frames_mask = length_mask(lengths, time, video.device)[:, None, :, None, None].to(video.dtype)
+        frames = inside(lengths, video.shape[2], video.device)
+        frames_mask = length_mask(lengths, video.shape[2], video.device)[:, None, :, None, None].to(video.dtype)
         features = video * frames_mask
         for block in self.blocks:
             features = self._run(block, features, frames_mask, frames)
-        memory = features.permute(0, 2, 1, 3, 4).flatten(2).float()
-        with torch.autocast(video.device.type, enabled=False):
-            return self._recurrent(memory, lengths, packed=not self.training or frames is not None)
+        return features.permute(0, 2, 1, 3, 4).flatten(2).float()
+
+    def recall(
+        self, features: Float[Tensor, "batch time features"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time dim"]:
+        """Turn features into memory vectors, which know what comes before and after, in float32 at any precision."""
+        lengths = lengths.cpu()
+        padded = inside(lengths, features.shape[1], features.device) is not None
+        with torch.autocast(features.device.type, enabled=False):
+            return self._recurrent(features, lengths, packed=padded)
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
         """Compute a block, with activation checkpointing if `recompute` is set."""

@@ -7,6 +7,7 @@
       waveglow/     the same of a vocoder, if there is one
       recognizer/   the same of a recogniser, and its language model, if there is one
       familiarity.* statistics of familiar faces, if there are any
+      voices.*      speaker embeddings by name, if the model speaks in more than one voice
       SHA256SUMS    of all other files, as `sha256sum` writes and checks it
 
 A run folder can stand in for a pack of one model: its best is taken.
@@ -27,6 +28,7 @@ from lipsound2.config import ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
 from lipsound2.model import LipSound2
 from lipsound2.packs.familiarity import Familiarity
+from lipsound2.packs.voices import PackVoices
 from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
@@ -195,6 +197,7 @@ def write_pack(
     dtype: torch.dtype = torch.float16,
     force: bool = False,
     familiarity: Familiarity | None = None,
+    voices: PackVoices | None = None,
 ) -> Pack:
     """Make a pack from the best checkpoints of training runs.
 
@@ -207,6 +210,7 @@ def write_pack(
         dtype: Type in which the weights are stored.
         force: Whether to replace an older pack.
         familiarity: Measures how familiar a face is to the model.
+        voices: Voices of a model that is conditioned on speaker embeddings.
     """
     if target.exists() and not force:
         raise CheckpointError(f"{target} exists", "replace it with --force")
@@ -221,6 +225,8 @@ def write_pack(
         write_text(folder / CARD_NAME, card)
         if familiarity:
             familiarity.save(folder)
+        if voices:
+            voices.save(folder)
         write_sums(folder)
     return _pack(target)
 

@@ -83,7 +83,7 @@ class MelTask(Task[Batch]):
         rate = self.model.decoder.frames_per_step
         steps = -(-batch.mel.shape[-1] // rate)
         own = torch.rand(len(batch.keys), steps, generator=generator) < share
-        predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own)
+        predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own, batch.voices)
         device = batch.mel.device
         lengths = batch.mel_lengths.to(device, non_blocking=True)
         before, after = (self._squared_error(mel, batch.mel, lengths) for mel in (predicted.before, predicted.after))
@@ -113,7 +113,7 @@ class MelTask(Task[Batch]):
         def piece(number: int) -> dict[int, dict[str, float]]:
             places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.val)))
             batch = self.val.load([Place(0, place) for place in places], device)
-            predicted: Prediction = model(batch.video, batch.video_lengths)
+            predicted: Prediction = model(batch.video, batch.video_lengths, condition=batch.voices)
             found = self._rows(predicted, batch)
             if synthesised:
                 waves = griffin_lim(predicted.after.float(), self.val.audio).cpu().numpy()

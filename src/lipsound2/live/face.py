@@ -1,0 +1,82 @@
+"""Frames as they come -> the aligned face of each, as `faces` finds it in a whole file, but without the future."""
+
+import time
+from collections import deque
+
+import numpy as np
+
+from lipsound2.faces import Crop, Detector, Face, FaceTrack, Points, box_overlap, crop_faces
+from lipsound2.media import Frame, Image
+
+PATIENCE = 25
+"""Frames without a detection after which the face is gone."""
+SHARE = 0.15
+"""Of the time that may be spent on detection."""
+MEMORY = 21
+"""Frames over which landmarks are smoothed."""
+SIGMA = 5.0
+"""Of the Gaussian, in frames."""
+
+
+class FaceFollower:
+    """Follows one face: the largest at first, then the one that is where it was.
+
+    Args:
+        detector: Finds faces.
+        fps: Frames a second.
+        every: Frames between detections, if they are fast enough.
+    """
+
+    def __init__(self, detector: Detector, fps: int, every: int = 5) -> None:
+        self.detector = detector
+        self.fps = fps
+        self.every = every
+        self._face: Face | None = None
+        self._history: deque[Points] = deque(maxlen=MEMORY)
+        self._since, self._unseen = PATIENCE, 0
+        self._seconds = 0.0
+
+    def __call__(self, image: Image) -> Crop | None:
+        """Return the face in the next frame, or nothing if there is none."""
+        self._since += 1
+        pause = self.every if self._face is None else max(self.every, round(self._seconds * self.fps / SHARE))
+        if self._since >= min(pause, PATIENCE):
+            self._detect(image)
+        if self._face is None:
+            return None
+        self._history.append(self._face.points())
+        points = _smoothed(self._history)
+        return next(crop_faces([Frame(0, image)], FaceTrack(0, self._face.box[None], points[None])))
+
+    def _detect(self, image: Image) -> None:
+        began = time.thread_time()
+        found = self.detector.detect(image)
+        took = time.thread_time() - began
+        self._seconds = took if not self._seconds else 0.7 * self._seconds + 0.3 * took
+        self._unseen += self._since
+        self._since = 0
+        best = self._best(found)
+        if best is not None:
+            if self._face is None or not box_overlap(self._face.box, best.box):
+                self._history.clear()
+            self._face, self._unseen = best, 0
+        elif self._unseen > PATIENCE:
+            self._face = None
+
+    def _best(self, found: list[Face]) -> Face | None:
+        held = self._face
+        if held is not None:
+            return max(
+                (face for face in found if box_overlap(held.box, face.box) > 0.2),
+                key=lambda face: box_overlap(held.box, face.box),
+                default=None,
+            )
+        return max(found, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])), default=None)
+
+
+def _smoothed(history: deque[Points]) -> Points:
+    """Return the last landmarks, smoothed: what follows is taken to be as the last."""
+    ages = np.arange(len(history))[::-1]
+    weights = np.exp(-0.5 * (ages / SIGMA) ** 2)
+    weights[-1] += np.exp(-0.5 * (np.arange(1, MEMORY) / SIGMA) ** 2).sum()
+    return np.tensordot(weights / weights.sum(), np.stack(history), axes=1)

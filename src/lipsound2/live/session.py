@@ -1,0 +1,205 @@
+"""A camera -> sound and captions while one speaks, and an account of how late they were."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import groupby
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from lipsound2.errors import ConfigError
+from lipsound2.faces import Crop
+from lipsound2.inference.pipeline import Pipeline
+from lipsound2.live.camera import Camera, Shot
+from lipsound2.live.captions import Captions
+from lipsound2.live.face import FaceFollower
+from lipsound2.live.lips import LipStream
+from lipsound2.live.sound import Samples, SoundStream
+from lipsound2.model.preprocess import View, view
+from lipsound2.vocoder import GriffinLim
+
+KEPT = 5000
+"""Hops of which times are kept."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How soon sound is wanted.
+
+    Attributes:
+        hop: Frames that are worked on at once, at least; on slow machines as many as have come meanwhile.
+        ahead: Frames that are waited for before lips are read.
+    """
+
+    hop: int = 3
+    ahead: int = 9
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hop <= 25:
+            raise ConfigError(f"a hop of 1 to 25 frames was expected, got {self.hop}")
+        if not 1 <= self.ahead <= 50:
+            raise ConfigError(f"1 to 50 frames to wait for were expected, got {self.ahead}")
+
+
+@dataclass
+class Account:
+    """What happened so far.
+
+    Attributes:
+        frames: Frames that were worked on.
+        faces: Of these, frames with a face.
+        hops: Times that work was done.
+        delays: Of each hop, seconds from when its first frame was seen until its sound is heard.
+        work: Seconds of computing of each hop.
+        gaps: Seconds in which there was nothing to be heard, since sound came too late.
+    """
+
+    frames: int = 0
+    faces: int = 0
+    hops: int = 0
+    delays: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
+    gaps: float = 0.0
+
+    def note(self, delay: float, work: float) -> None:
+        """Note a hop; of very many the last count."""
+        self.hops += 1
+        self.delays.append(delay)
+        self.work.append(work)
+        del self.delays[:-KEPT], self.work[:-KEPT]
+
+    def facts(self) -> dict[str, int | float]:
+        """Return the account as plain data; times in seconds."""
+        counts: dict[str, int | float] = {
+            "frames": self.frames,
+            "faces": self.faces,
+            "hops": self.hops,
+            "gaps": round(self.gaps, 3),
+        }
+        if not self.delays:
+            return counts
+        delays = sorted(self.delays)
+        late = delays[min(len(delays) - 1, int(0.95 * len(delays)))]
+        told = {"delay": median(delays), "delay_95": late, "delay_most": delays[-1], "work": median(self.work)}
+        return counts | {name: round(value, 3) for name, value in told.items()}
+
+    def __str__(self) -> str:
+        told = self.facts()
+        text = f"{self.frames} frames, {self.faces} with a face"
+        if "delay" not in told:
+            return text
+        return (
+            f"{text}; lips to sound {told['delay']:.2f} s (median), {told['delay_95']:.2f} s (95 %); "
+            f"{1000 * told['work']:.0f} ms of work a hop; {self.gaps:.1f} s of gaps"
+        )
+
+
+class Session:
+    """Speaks what one face says.
+
+    Args:
+        pipeline: Pack and detector; its vocoder has to be Griffin-Lim.
+        pace: How soon.
+        hear: Is given each piece of sound, in [-1, 1], and when its first frame was seen, by `time.monotonic`.
+        captions: Reads the sound, if words are wanted.
+
+    Raises:
+        ConfigError: The vocoder cannot do this.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        pace: Pace,
+        hear: Callable[[Float32[np.ndarray, " samples"], float], None],
+        captions: Captions | None = None,
+    ) -> None:
+        if not isinstance(pipeline.vocoder, GriffinLim):
+            raise ConfigError(f"{pipeline.vocoder.name} cannot speak live", "use --vocoder griffin-lim")
+        self.model = pipeline.model
+        self.pace = pace
+        self.hear = hear
+        self.captions = captions
+        self.account = Account()
+        self._device = next(self.model.parameters()).device
+        self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps)
+        self._lips: LipStream | None = None
+        self._sound = SoundStream(self.model.config.audio)
+        self._due: list[float] = []
+        self._heard = 0.0
+
+    @property
+    def face(self) -> bool:
+        """Return whether a face is seen."""
+        return self._lips is not None
+
+    def run(self, camera: Camera) -> Account:
+        """Speak until the camera ends.
+
+        Raises:
+            LipSoundError: As the camera ended.
+        """
+        while shots := camera.take(self.pace.hop):
+            self.step(shots)
+        self._leave()
+        if self.captions:
+            self.captions.finish()
+        if camera.error:
+            raise camera.error
+        return self.account
+
+    def step(self, shots: list[Shot]) -> None:
+        """Work on some frames."""
+        began = time.monotonic()
+        self.account.frames += len(shots)
+        self._due += [shot.time for shot in shots]
+        crops = [self._follower(shot.image) for shot in shots]
+        for there, group in groupby(crops, lambda crop: crop is not None):
+            if there:
+                self._speak([self._view(crop) for crop in group if crop is not None], began)
+            else:
+                self._leave()
+                self._rest(len(list(group)), began)
+
+    def _view(self, crop: Crop) -> View:
+        video = self.model.config.video
+        pixels = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[None] if video.channels == 1 else crop.transpose(2, 0, 1)
+        return view(torch.from_numpy(np.ascontiguousarray(pixels))[None], video).to(self._device)
+
+    def _speak(self, views: list[View], began: float) -> None:
+        self.account.faces += len(views)
+        if self._lips is None:
+            self._lips = LipStream(self.model, self.pace.ahead)
+        self._emit(self._sound.push(self._lips.push(torch.cat(views, dim=1))), began)
+
+    def _leave(self) -> None:
+        """Speak what is left of a face that is gone."""
+        if self._lips is not None:
+            lips, self._lips = self._lips, None
+            self._emit(self._sound.push(lips.finish()), time.monotonic())
+
+    def _rest(self, frames: int, began: float) -> None:
+        audio = self.model.config.audio
+        self._emit(self._sound.rest(audio.mel_frames(frames, self.model.config.video.fps)), began)
+
+    def _emit(self, samples: Samples, began: float) -> None:
+        """Let samples be heard, and note how late they are."""
+        wave = samples.clamp(-1, 1).cpu().numpy()
+        if not len(wave):
+            return
+        self.hear(wave, self._due[0])
+        now = time.monotonic()
+        audio, fps = self.model.config.audio, self.model.config.video.fps
+        frames = len(wave) * fps // audio.sample_rate
+        start = max(now, self._heard)
+        if self._heard:
+            self.account.gaps += max(0.0, now - self._heard)
+        self._heard = start + len(wave) / audio.sample_rate
+        self.account.note(start - self._due[0], now - began)
+        del self._due[:frames]
+        if self.captions:
+            self.captions.push(wave)
