@@ -9,8 +9,10 @@ import importlib
 import importlib.util
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -26,6 +28,9 @@ from lipsound2.trails import TEMPLATE, Face, Linker, Trail
 
 SHORTEST = 5
 """Frames of the shortest face track that is kept."""
+ANY_CUT, SLIGHT_CUT, OUT_OF_LINE = 35.0, 12.0, 6.0
+"""Changes from frame to frame, of 255, that are a cut: any above the first; above the second, where it is so many times
+the median of the second before. Lips and heads that move change less than 2, a shot of another person 24 or more."""
 CANVAS = 160
 """Side of a face crop in pixels."""
 SMOOTHING = 5.0
@@ -175,15 +180,13 @@ def find_tracks(
     linker = Linker(every, bridge)
     ended: list[Trail] = []
     cuts: list[int] = []
-    previous = None
+    is_cut = CutDetector()
     due = index = 0
     for index, image in frames:
-        small = thumbnail(image)
-        if previous is not None and is_cut(previous, small):
+        if is_cut(image):
             ended += linker.close_all(index)
             cuts.append(index)
             due = index
-        previous = small
         if index >= due:
             ended += linker.link(index, detector.detect(image))
             due = index + every
@@ -197,15 +200,33 @@ def _whole(trail: Trail) -> FaceTrack:
     return FaceTrack(trail.start, rows[:, :4], rows[:, 4:].reshape(-1, 5, 2), trail.bridged)
 
 
-def thumbnail(image: Image) -> Float32[np.ndarray, "32 32 3"]:
-    """Reduce a frame to what `is_cut` compares."""
-    return cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+class CutDetector:
+    """Finds scene cuts, frame by frame: where much changes, or much more than shortly before."""
+
+    def __init__(self) -> None:
+        self._before: Float32[np.ndarray, "32 32 3"] | None = None
+        self._changes: deque[float] = deque(maxlen=25)
+
+    def __call__(self, image: Image) -> bool:
+        """Return whether a frame is the first of another scene than the frame before."""
+        small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._before = self._before, small
+        if before is None:
+            return False
+        change = change_of_scene(before, small)
+        usual = float(np.median(self._changes)) if len(self._changes) >= SHORTEST else inf
+        cut = change > ANY_CUT or (change > SLIGHT_CUT and change > OUT_OF_LINE * usual)
+        if cut:
+            self._changes.clear()
+        else:
+            self._changes.append(change)
+        return cut
 
 
-def is_cut(before: np.ndarray, after: np.ndarray, threshold: float = 35.0) -> bool:
-    """Return whether two thumbnails belong to different scenes, by their mean difference without brightness."""
+def change_of_scene(before: Float32[np.ndarray, "32 32 3"], after: Float32[np.ndarray, "32 32 3"]) -> float:
+    """Return the mean difference of two thumbnails, without that of their brightness."""
     change = after - before
-    return float(np.abs(change - change.mean()).mean()) > threshold
+    return float(np.abs(change - change.mean()).mean())
 
 
 def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:

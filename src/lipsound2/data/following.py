@@ -142,15 +142,13 @@ class Follower:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Crop]:
         """Yield the crops of all faces that are used, those of one face in order."""
-        before = None
+        is_cut = faces.CutDetector()
         due = 0
         for index, image in frames:
             self._size = (image.shape[1], image.shape[0])
-            small = faces.thumbnail(image)
-            if before is not None and faces.is_cut(before, small):
+            if is_cut(image):
                 yield from self._cut(index)
                 due = index
-            before = small
             if index >= due:
                 self._end(self._linker.link(index, self._detector.detect(image)))
                 self._begin()

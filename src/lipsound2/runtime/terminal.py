@@ -19,6 +19,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -29,6 +30,8 @@ from rich.text import Text
 
 from lipsound2.errors import LipSoundError
 
+BESIDE = 56
+"""Columns of a terminal that a bar takes beside its name."""
 DEBUG_VARIABLE = "LIPSOUND2_DEBUG"
 SECONDS_A_LINE = 30.0
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -118,11 +121,18 @@ def result(line: str, facts: dict[str, Any]) -> None:
             show_error(LipSoundError(f"cannot write to standard output: {error.strerror}", "the files are written"))
 
 
+class _Description(TextColumn):
+    """The name of a bar, cut where the terminal is narrow, so that times and counts are not."""
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.truncate(max(8, console.width - BESIDE), overflow="ellipsis")
+        return text
+
+
 def description_column() -> TextColumn:
-    """Return the column of a bar that gives way where the terminal is narrow: times and counts are never cut."""
-    return TextColumn(
-        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
-    )
+    """Return the column of a bar that gives way where the terminal is narrow."""
+    return _Description("{task.description}", markup=False, table_column=Column(no_wrap=True))
 
 
 def counting_bar() -> Progress:
