@@ -246,6 +246,11 @@ def test_the_page_is_used_by_keyboard_and_every_control_has_a_name(page):
     assert unnamed == []
 
 
+def test_what_is_not_in_use_is_not_seen(page):
+    for hidden in ("#camera", "#problem", "#captions"):
+        expect(page.locator(hidden)).to_be_hidden()
+
+
 def test_the_page_fits_a_phone(phone):
     shot(phone, "start-phone")
     assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,29 +1,36 @@
 import io
 import json
+import struct
 import threading
 import time
 import wave
 import zipfile
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from served import VIDEO, served
+from websockets.sync.client import connect
 
 from lipsound2 import media
 from lipsound2.config import audio_16k
-from lipsound2.errors import ConfigError
+from lipsound2.errors import ConfigError, MediaError
 from lipsound2.faces import FaceTrack, Tracking
 from lipsound2.inference.pipeline import Pipeline, Sighting
 from lipsound2.inference.speech import Speech
 from lipsound2.text.alphabet import Transcript, Word
 from lipsound2.web.limits import Limits
+from lipsound2.web.live import read_frame
 from lipsound2.web.models import Loaded, Models
 from lipsound2.web.names import shown, stem
 from lipsound2.web.orders import FullError, Orders, State
 from lipsound2.web.serving import Address, url
 
 SECONDS = 0.4
+EXAMPLE = Path(__file__).parents[1] / "examples" / "bgal7s-silent.mp4"
 
 
 class Actor(Pipeline):
@@ -243,3 +250,56 @@ def test_the_address_that_is_printed_can_be_opened():
     assert url(Address("0.0.0.0"), 8765, "t" * 16) == f"http://localhost:8765/?token={'t' * 16}"
     assert url(Address("192.168.0.7"), 8765, None) == "http://192.168.0.7:8765/"
     assert url(Address("::1"), 8765, None) == "http://localhost:8765/"
+
+
+def frame(number: int, image: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "JPEG", quality=90)
+    return struct.pack(">d", 5 + number / 25) + data.getvalue()
+
+
+@contextmanager
+def speaking(server):
+    with connect(f"ws://localhost:{server.port}/api/live", origin=f"http://localhost:{server.port}") as socket:
+        yield socket
+
+
+def test_frames_that_a_page_sends_come_back_as_sound_and_words(tmp_path):
+    images = [image for _, image in media.stream_frames(EXAMPLE, 25)]
+    with served(tmp_path / "root", Models("grid-s1", "cpu")) as server, speaking(server) as socket:
+        assert json.loads(socket.recv(60)) == {"ready": True}
+        with speaking(server) as other:
+            assert "somebody else" in json.loads(other.recv(10))["error"]
+        for number, image in enumerate(images):
+            socket.send(frame(number, image))
+            time.sleep(0.05)
+        samples, stamps, words = 0, [], []
+        while samples < (len(images) - 20) * 640 or not words:
+            told = socket.recv(30)
+            if isinstance(told, bytes):
+                stamps.append(struct.unpack_from(">d", told)[0])
+                samples += (len(told) - 8) // 2
+            elif "words" in told:
+                words.append(json.loads(told)["words"])
+        assert stamps == sorted(stamps)
+        assert words[-1].keys() == {"settled", "open"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"1234567",
+        b"\0" * 8,
+        struct.pack(">d", float("nan")) + b"x",
+        struct.pack(">d", 1e300) + b"x",
+        struct.pack(">d", 0) + b"GIF89a" + b"\0" * 50,
+        struct.pack(">d", 0) + b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+        struct.pack(">d", 0) + b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03" + b"\x01\x11\x00" * 3 + b"\xff\xd9",
+        struct.pack(">d", 0) + b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
+    ids=range(9),
+)
+def test_frames_that_are_none_are_refused(message):
+    with pytest.raises(MediaError):
+        read_frame(message)

@@ -38,7 +38,7 @@ def live(
     recognizer: RecognizerName = "jasper",
     beam: Beam = None,
     hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 3,
-    ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 9,
+    ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 6,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Do not play a video in its time, but as fast as can be.")
     ] = False,

@@ -45,7 +45,7 @@ class LipStream:
         ahead: Frames that are waited for; more is better and later.
     """
 
-    def __init__(self, model: LipSound2, ahead: int = 7) -> None:
+    def __init__(self, model: LipSound2, ahead: int = 6) -> None:
         self.model = model
         self.ahead = ahead
         self.seen = self.done = 0

@@ -36,7 +36,7 @@ class Pace:
     """
 
     hop: int = 3
-    ahead: int = 9
+    ahead: int = 6
 
     def __post_init__(self) -> None:
         if not 1 <= self.hop <= 25:

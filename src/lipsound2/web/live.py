@@ -1,8 +1,8 @@
 """A WebSocket of the page -> a live session: frames of its camera come in, sound and words go out.
 
-in    8 bytes: seconds of the page's clock, big-endian; then a JPEG file
-out   8 bytes: the same of the first frame that is heard; then samples of 16 bits, little-endian
-or JSON: {"ready": true}, {"words": {"settled": ..., "open": ...}}, {"state": ..., "dropped": ...}, {"error": ...}
+What comes in is a number of 8 bytes, seconds of the page's clock, big-endian, and a JPEG file. What goes out is such a
+number, that of the first frame that is heard, and samples of 16 bits, little-endian; or JSON: `ready`, how many frames
+were `taken`, `words` that are `settled` and `open`, the `state` and how many frames were `dropped`, or an `error`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -107,12 +107,14 @@ class Visit:
             self.session.run(self.camera)
 
     async def _take(self) -> None:
-        told = time.monotonic()
+        told, taken = time.monotonic(), 0
         while True:
             message = await asyncio.wait_for(self.socket.receive_bytes(), self.limits.stall)
             stamp, image = await run_in_threadpool(read_frame, message)
             self._offset = time.monotonic() - stamp if self._offset is None else self._offset
             self.camera.put(stamp, image, stamp + self._offset)
+            taken += 1
+            self._put({"taken": taken})
             if time.monotonic() - told > 1:
                 told = time.monotonic()
                 self._put({"state": self._state(), "dropped": self.camera.dropped})
@@ -161,7 +163,7 @@ def read_frame(message: bytes) -> tuple[float, UInt8[np.ndarray, "height width 3
         if picture.width > LARGEST[0] or picture.height > LARGEST[1]:
             raise MediaError(f"a frame of {picture.width} x {picture.height} pixels is too large")
         return stamp, np.asarray(picture.convert("RGB"))
-    except (struct.error, UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (struct.error, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise MediaError("a frame of the camera cannot be read") from error
 
 

@@ -2,6 +2,10 @@
 
 const WIDTH = 320; // pixels of the frames that are sent
 const PERIOD = 40; // milliseconds between frames
+const UNDERWAY = 12; // frames that may be on their way to the server
+const SLACK = 0.3; // seconds of sound that may wait to be heard; beyond that quiet is left out
+const MOST = 1; // and beyond that anything
+const QUIET = 600; // of 32768
 
 // Sends what `video` shows until `ended` resolves. `choice` names pack and vocoder, `view` shows what happens.
 export async function speakLive(video, ended, choice, view) {
@@ -13,6 +17,7 @@ export async function speakLive(video, ended, choice, view) {
   const query = new URLSearchParams(choice);
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live?${query}`);
   socket.binaryType = "arraybuffer";
+  const way = { sent: 0, taken: 0 };
   let timer = null, skipped = 0, refused = "", heard = 0, late = 0;
   const closed = new Promise((close) => (socket.onclose = close));
   socket.onopen = () => view.state("Starting …");
@@ -20,15 +25,18 @@ export async function speakLive(video, ended, choice, view) {
     if (data instanceof ArrayBuffer) {
       // How late it is: since its first frame was seen, and until it will be heard.
       const waits = Math.max(0, heard - sound.currentTime);
+      const samples = new Int16Array(data.slice(8));
+      if (waits > MOST || (waits > SLACK && samples.every((each) => Math.abs(each) < QUIET))) return;
       late = performance.now() / 1000 - new DataView(data).getFloat64(0) + waits + (sound.outputLatency || 0);
       heard = sound.currentTime + waits + (data.byteLength - 8) / 2 / sound.sampleRate;
-      player.port.postMessage(data.slice(8));
+      player.port.postMessage(samples);
       document.body.dataset.late = late.toFixed(2);
       return;
     }
     const told = JSON.parse(data);
     if (told.error) refused = [told.error, told.hint].filter(Boolean).join(" – ");
-    if (told.ready) timer = sendFrames(video, socket, () => skipped++);
+    if (told.taken) way.taken = told.taken;
+    if (told.ready) timer = sendFrames(video, socket, way, () => skipped++);
     if (told.words) showWords(view.captions, told.words);
     if (told.state) view.state(told.state + (late ? ` The sound is ${late.toFixed(1)} s behind your lips.` : "") + (skipped + told.dropped ? ` ${skipped + told.dropped} frames were dropped.` : ""));
   };
@@ -39,7 +47,7 @@ export async function speakLive(video, ended, choice, view) {
   if (refused) throw new Error(refused);
 }
 
-function sendFrames(video, socket, skip) {
+function sendFrames(video, socket, way, skip) {
   const canvas = document.createElement("canvas");
   canvas.width = WIDTH;
   canvas.height = Math.round((WIDTH * video.videoHeight) / video.videoWidth);
@@ -47,7 +55,7 @@ function sendFrames(video, socket, skip) {
   let coding = false;
   return setInterval(() => {
     const time = performance.now();
-    if (coding || socket.bufferedAmount > 200_000 || socket.readyState !== WebSocket.OPEN) return skip();
+    if (coding || way.sent - way.taken > UNDERWAY || socket.readyState !== WebSocket.OPEN) return skip();
     coding = true;
     pen.drawImage(video, 0, 0, canvas.width, canvas.height);
     canvas.toBlob(async (blob) => {
@@ -55,7 +63,9 @@ function sendFrames(video, socket, skip) {
       const message = new Uint8Array(8 + blob.size);
       new DataView(message.buffer).setFloat64(0, time / 1000);
       message.set(new Uint8Array(await blob.arrayBuffer()), 8);
-      if (socket.readyState === WebSocket.OPEN) socket.send(message);
+      if (socket.readyState !== WebSocket.OPEN) return;
+      socket.send(message);
+      way.sent++;
     }, "image/jpeg", 0.85);
   }, PERIOD);
 }

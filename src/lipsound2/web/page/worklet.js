@@ -4,7 +4,7 @@ class Player extends AudioWorkletProcessor {
     super();
     this.pieces = [];
     this.at = 0;
-    this.port.onmessage = ({ data }) => this.pieces.push(new Int16Array(data));
+    this.port.onmessage = ({ data }) => this.pieces.push(data);
   }
 
   process(_, [[output]]) {
