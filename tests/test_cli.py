@@ -212,7 +212,7 @@ def test_ctrl_c_is_one_line(clips, tmp_path):
 
 
 WRONG = {
-    "speek x": "no such command 'speek' | did you mean speak?",
+    "speek x": "no such command 'speek' | did you mean speak or serve?",
     "vocoder trian": "no such command 'trian' | did you mean train?",
     "speak": "missing argument",
     "speak a.mp4 --vocodr x": "no such option: --vocodr | did you mean --vocoder?",

@@ -96,7 +96,7 @@ LONG = Panel(70, 140, 1230, 220)
 """The first of many rows."""
 STRIP = Panel(70, 222, 1230, 243)
 LONG_BAR = Panel(1242, 140, 1254, 220)
-PITCH = 218
+PITCH = 234
 """Pixels from one of many rows to the next."""
 
 
