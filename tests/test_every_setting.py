@@ -184,6 +184,7 @@ OTHERS = {
     "augment.hide": 1.0,
     "augment.empty": 1.0,
     "seconds": 0.5,
+    "voices": True,
     "best": "estoi",
     "model.language": "de",
     "order": 1,

@@ -9,6 +9,8 @@ from test_model import make, tiny
 from test_training import cpu, recipe
 
 import lipsound2
+from lipsound2.cli.main import main
+from lipsound2.corpora.folder import find_videos
 from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.data.shards import read_crops, read_index
 from lipsound2.data.voices import Voices
@@ -170,3 +172,21 @@ def test_voices_of_another_model_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="not made for this model"):
         load_voices(tmp_path, 4)
     assert load_voices(tmp_path / "elsewhere", 4) is None
+
+
+def test_the_command_speaks_with_the_voice_asked_for(pack, clips, tmp_path, capsys):
+    video, out = find_videos(clips)[0], tmp_path / "out"
+    words = ["speak", str(video), "--pack", str(pack), "-f", "wav", "-o", str(out), "--voice"]
+    soundfile.write(tmp_path / "my voice.wav", buzz(200), RATE)
+    assert status([*words, "nobody"]) == 2
+    assert "no voice 'nobody'" in capsys.readouterr().err
+    assert status([*words, str(tmp_path / "my voice.wav")]) == 0
+    first = (out / f"{video.stem}.wav").read_bytes()
+    assert status([*words, load_voices(pack, DIM).names[0], "--force"]) == 0
+    assert (out / f"{video.stem}.wav").read_bytes() != first
+
+
+def status(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)

@@ -274,13 +274,14 @@ def load_speaker(
     detector: DetectorName,
     detector_file: Path | None,
     backend: str = "torch",
+    voice: str | None = None,
 ) -> "Pipeline":
     """Load a pack and all that is needed to speak with it."""
     import torch
 
     from lipsound2.inference import pipeline
 
-    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)(), backend=backend)
+    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)(), voice, backend)
     detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
     detail(f"backend {backend}, device {loaded.model.device}, {torch.get_num_threads()} CPU threads")
     if loaded.knows:

@@ -62,6 +62,13 @@ def speak(
     ] = False,
     recognizer: RecognizerName = "jasper",
     beam: Beam = None,
+    voice: Annotated[
+        str | None,
+        typer.Option(
+            help="Voice of a pack that has several: a name, or a file with a few seconds of the voice wanted.",
+            show_default="that of the nearest face",
+        ),
+    ] = None,
     vocoder: VocoderName = None,
     device: Device = "auto",
     backend: BackendName = Backend.torch,
@@ -88,6 +95,7 @@ def speak(
         refuse_idle("without --detector yunet", detector_file=detector_file is not None)
     if list_faces:
         given = {"formats": formats is not None, "text": text, "vocoder": vocoder is not None, "force": force}
+        given["voice"] = voice is not None
         given["table"] = table is not None
         refuse_idle("with --list-faces", face=face != "largest", **given)
     if not options.text:
@@ -98,11 +106,11 @@ def speak(
     results = Results(place.folder)
 
     def load() -> speech_files.Tools:
-        speaker = load_speaker(pack, vocoder, device, detector, detector_file, backend)
+        speaker = load_speaker(pack, vocoder, device, detector, detector_file, backend, voice)
         reads = options.text and not list_faces
         return speech_files.Tools(speaker, load_recognizer(recognizer, pack, device, beam, backend) if reads else None)
 
-    spoken_with = made_with.speech(pack, vocoder, detector, backend)
+    spoken_with = made_with.speech(pack, vocoder, detector, backend, voice)
     if list_faces:
         end_with(speech_files.list_faces(jobs.find_jobs(inputs, results, claim=False), load, excerpt))
         return
