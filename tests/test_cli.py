@@ -212,10 +212,10 @@ def test_ctrl_c_is_one_line(clips, tmp_path):
 
 
 WRONG = {
-    "speek x": "no such command 'speek' | did you mean speak or serve?",
+    "speek x": "no such command 'speek' | did you mean speak",
     "vocoder trian": "no such command 'trian' | did you mean train?",
     "speak": "missing argument",
-    "speak a.mp4 --vocodr x": "no such option: --vocodr | did you mean --vocoder?",
+    "speak a.mp4 --vocodr x": "no such option: --vocodr | did you mean --vocoder",
     "speak -x.mp4": "no such option | goes behind two of them: lipsound2 speak -- -x.mp4",
     "speak a.mp4 --device foo": "no device 'foo' here | there is: auto, cpu",
     "speak a.mp4 --device cuda:99": "no device 'cuda:99' here",
