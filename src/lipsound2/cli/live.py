@@ -13,7 +13,6 @@ from lipsound2.cli.options import (
     Force,
     PackName,
     RecognizerName,
-    Threads,
     load_recognizer,
     load_speaker,
     refuse_idle,
@@ -43,12 +42,13 @@ def live(
         bool, typer.Option("--at-once", help="Do not play a video in its time, but as fast as can be.")
     ] = False,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads that read lips.")] = 1,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
     """Speak while somebody moves the lips before a camera, and show the words as captions."""
+    # Hops are too small to be shared out, and faces and captions are found meanwhile.
     use_threads(threads)
     if not captions:
         refuse_idle("with --no-captions", recognizer=recognizer != "jasper", beam=beam is not None)
