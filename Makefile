@@ -30,6 +30,7 @@ test-pythons: $(VENV)/ready
 # A batch over 40 odd files, killed ten times, against one left alone; minutes.
 test-kills: $(VENV)/ready
 	$(BIN)/python tests/kills.py
+	$(BIN)/python tests/prepare_kills.py --ways local shards
 
 # Damaged inputs of all kinds; how to run one of them again is printed with each that fails.
 fuzz: $(VENV)/ready

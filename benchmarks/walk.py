@@ -23,7 +23,8 @@ from lipsound2.config import small
 from lipsound2.corpora import read_folder
 from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.data.prepare import PrepareConfig, prepare
-from lipsound2.data.sample import SampleConfig, make_sample
+from lipsound2.data.recording import make_samples
+from lipsound2.data.sample import SampleConfig
 
 PACKAGE = Path(lipsound2.__file__).parent
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -71,7 +72,7 @@ def walks(folder: Path) -> dict[str, dict[str, str]]:
         "corpus to shards, main process": follow(
             lambda: prepare(read_folder(corpus), prepared, PrepareConfig(workers=1))
         ),
-        "clip to sample, worker process": follow(lambda: make_sample(first, detector, SampleConfig())),
+        "clip to sample, worker process": follow(lambda: list(make_samples(first, detector, SampleConfig()))),
         "shards to batch": follow(
             lambda: ClipDataset(prepared, "train", config.audio, config.video).load([Place(0, 0), Place(0, 0)])
         ),

@@ -25,7 +25,7 @@ from lipsound2.simulate.film import write_film
 from lipsound2.simulate.sentences import held_out_by
 from lipsound2.simulate.studio import FPS, Plan, SimulateConfig, Studio, speaker_name
 from lipsound2.simulate.voice import SAMPLE_RATE
-from lipsound2.training.familiarity import calibrate, fit, look_at
+from lipsound2.training.familiarity import calibrate, fit, look_at_clips
 
 CALIBRATED_ON = (1, 2)
 TESTED_ON = (101, 102)
@@ -79,7 +79,7 @@ def make(prepared: Path, films: Path, pack: Path) -> None:
 
     def see(folder: Path, split: str, speakers: Sequence[str], clips: int = 0) -> list[list[Features]]:
         """Return the clips of each speaker, and those of their mirror images."""
-        return list(look_at(model, folder, split, layer, speakers, clips).values())
+        return list(look_at_clips(model, folder, split, layer, speakers, clips).values())
 
     def strangers(seeds: Iterable[int]) -> list[str]:
         return [f"seed{seed}-{name}" for seed in seeds for name in SIMULATED]

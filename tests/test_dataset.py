@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader
 
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig, audio_22k
 from lipsound2.data.augment import Change, Jitter, Stretch, draw_hidden, stack, vary
@@ -39,6 +40,22 @@ def test_video_and_mel_are_equally_long(data):
     assert example.video.shape[0] == 1
     assert example.video.dtype == torch.uint8
     assert example.mel.shape == (80, 4 * example.video.shape[1])
+
+
+def test_examples_have_numbers_and_a_plain_loader_stacks_them(prepared):
+    data = ClipDataset(prepared)
+    assert data[0].key == data[Place(0, 0)].key == data[-len(data)].key
+    assert len(list(data)) == len(data)
+    with pytest.raises(IndexError):
+        data[len(data)]
+    seen = []
+    for stacked in DataLoader(data, batch_size=2):
+        batch = data.vary(stacked)
+        seen += batch.keys
+        expected = data.load(range(len(seen) - len(batch.keys), len(seen)))
+        torch.testing.assert_close(batch.video, expected.video)
+        torch.testing.assert_close(batch.mel, expected.mel)
+    assert seen == [entry.key for entry in data.entries]
 
 
 def test_colour_and_grey(prepared):
@@ -105,7 +122,7 @@ def test_hidden_frames_show_the_mean_picture_for_a_short_while():
     spans = draw_hidden(250, 1.0, 25, np.random.default_rng(0))
     assert draw_hidden(250, 0.0, 25, np.random.default_rng(0)) == ()
     batch = [Stretch("a", crops, wave, Change(Jitter(), 250, s)) for s in ((), spans)]
-    video = vary(stack(batch, (0, 0, 160, 160)), GREY, AUDIO, torch.device("cpu")).video
+    video = vary(stack(batch), GREY, AUDIO, torch.device("cpu")).video
     seen, shown = video
     mean = seen.float().mean(dim=1)
     hidden = ((shown.float() - mean[:, None]).abs() <= 1).flatten(2).all(dim=2)[0]

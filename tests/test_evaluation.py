@@ -25,9 +25,11 @@ from lipsound2.evaluation import evaluate as module
 from lipsound2.evaluation.bench import Bench, Settings
 from lipsound2.evaluation.compare import compare, markdown, titles
 from lipsound2.evaluation.evaluate import evaluate
-from lipsound2.evaluation.material import Source, open_material
+from lipsound2.evaluation.material import Source
+from lipsound2.evaluation.selection import select
 from lipsound2.evaluation.summary import read_summary
 from lipsound2.packs import find_pack
+from lipsound2.packs.history import History
 from lipsound2.runtime.executors import Outcome, attempt
 from lipsound2.runtime.weights import save_weights
 
@@ -143,8 +145,8 @@ def test_what_is_else_in_a_report_is_named(report, tmp_path):
     few = replace(settings, recognizers=(), metrics=("length_ratio",))
     fewer = replace(few, source=replace(few.source, limit=1))
     found = find_pack(few.pack)
-    job, _ = module._plan(fewer, found, tmp_path, faces.MtcnnDetector)
-    module._begin(tmp_path, module._fingerprint(job, found, open_material(fewer.source).items), False)
+    job, _ = module._plan(fewer, found, select(fewer.source, found.history), tmp_path, faces.MtcnnDetector)
+    module._begin(tmp_path, module._fingerprint(job, found), False)
     with pytest.raises(StorageError, match=r"begun with other settings: .*other clips"):
         evaluate(few, tmp_path, workers=1)
 
@@ -272,7 +274,7 @@ def test_clips_prepared_otherwise_than_the_protocol_are_refused(prepared):
         unseen = Protocol("all unseen", "folder", (speaker,), unseen=True)
         patch.setitem(PROTOCOLS, "mine", unseen)
         with pytest.raises(DataError, match="the protocol mine makes it test"):
-            open_material(Source(prepared, split="train", speakers=(speaker,), protocol="mine"))
+            select(Source(prepared, split="train", speakers=(speaker,), protocol="mine"), History())
 
 
 def train_entries(folder: Path) -> list[Entry]:
@@ -286,4 +288,4 @@ def test_an_unknown_metric_is_an_error(report, tmp_path):
 
 def test_no_clips_is_an_error(prepared):
     with pytest.raises(DataError, match="no clip of split 'test' of nobody"):
-        open_material(Source(prepared, speakers=("nobody",)))
+        select(Source(prepared, speakers=("nobody",)), History())

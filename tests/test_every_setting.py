@@ -184,7 +184,9 @@ OTHERS = {
     "augment.hide": 1.0,
     "augment.empty": 1.0,
     "seconds": 0.5,
+    "voices": True,
     "best": "estoi",
+    "model.language": "de",
     "order": 1,
 }
 """Other values where twice the value plus one, or half of it, would not do."""
@@ -193,8 +195,8 @@ LATER = {
     *("val_clips", "loss.lag_from", "loss.lag_every", "loss.lag_frames"),
     *("model.window", "model.overlap", "model.condition_dim", "model.sigma", "model.denoise"),
     "model.consistency",
-    *("model.gate.min_level", "model.gate.min_confidence", "model.gate.max_gap"),
-    *("model.timing.before", "model.timing.after"),
+    *("model.gate.min_level", "model.gate.min_confidence", "model.gate.max_gap", "model.gate.doubtful"),
+    *("model.timing.before", "model.timing.after", "model.language"),
 }
 """Settings that only show late in a training, with more clips, or when a model is used, with which they travel."""
 

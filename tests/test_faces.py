@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from lipsound2 import faces
 from lipsound2.errors import FaceError
 from lipsound2.media import Frame
+from lipsound2.trails import box_overlap
 
 YUNET = Path(__file__).parents[2] / "shared" / "models" / "yunet_n_320_320.onnx"
 
@@ -176,7 +177,7 @@ def test_smoothing_takes_away_jitter():
 @pytest.mark.skipif(not YUNET.is_file(), reason=f"no YuNet weights at {YUNET}")
 def test_yunet_agrees_with_mtcnn(portrait, mtcnn):
     (ours,), (theirs,) = mtcnn.detect(portrait), faces.YuNetDetector(YUNET).detect(portrait)
-    assert faces.box_overlap(ours.box, theirs.box) > 0.5
+    assert box_overlap(ours.box, theirs.box) > 0.5
     eye_distance = np.linalg.norm(ours.landmarks[1] - ours.landmarks[0])
     assert np.abs(ours.landmarks - theirs.landmarks).max() < 0.25 * eye_distance
 

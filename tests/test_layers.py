@@ -14,12 +14,13 @@ LAYERS = [
     {"errors", "config", "settings"},
     {"runtime"},
     {"media", "text", "plots"},
-    {"faces", "audio", "corpora"},
+    {"faces", "trails", "audio", "voice", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
+    {"export"},
     {"inference"},
     {"training", "evaluation", "importers", "doctor", "live"},
-    {"web"},
+    {"adapt", "web"},
     {"cli", "__main__"},
 ]
 """From the bottom up. A part may import its own layer and those below; a module may have a layer of its own."""

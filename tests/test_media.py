@@ -208,3 +208,23 @@ def test_errors_carry_their_hint_across_processes():
 
     error = pickle.loads(pickle.dumps(LipSoundError("what", "do this")))
     assert (error.message, error.hint) == ("what", "do this")
+
+
+@pytest.mark.parametrize(("suffix", "codec", "sound"), CONTAINERS)
+@pytest.mark.parametrize("span", [(0.48, 1.48), (0.0, 1.2), (0.92, 2.0)])
+def test_a_part_of_a_file_is_what_the_whole_shows_there(tmp_path, suffix, codec, sound, span):
+    path = tmp_path / f"clip.{suffix}"
+    flash_and_click(path, codec, sound)
+    whole = [frame.image.mean() for frame in media.stream_frames(path)]
+    part = list(media.stream_frames(path, excerpt=media.Excerpt(start=span[0], end=span[1])))
+    first, last = (round(second * 25) for second in span)
+    assert [frame.number for frame in part] == list(range(len(part)))
+    assert len(part) == min(last, len(whole)) - first
+    assert np.abs(np.array([frame.image.mean() for frame in part]) - whole[first:last]).max() < 2
+    wave, cut = media.read_audio(path, 16_000), media.read_audio(path, 16_000, span=span)
+    lit = round(1.0 * 16_000)
+    here = lit - first * 640
+    loudest = int(np.argmax(np.abs(cut)))
+    assert abs(loudest - here) < 16_000 * 0.03
+    assert abs(len(cut) / 16_000 - (span[1] - span[0])) < 0.1
+    assert np.abs(wave).max() == pytest.approx(np.abs(cut).max(), rel=0.3)

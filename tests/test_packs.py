@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from test_model import clip, make, tiny
 
 from lipsound2 import packs
 from lipsound2.config import to_json
 from lipsound2.errors import CheckpointError, ConfigError, LipSoundError
 from lipsound2.packs import PackInfo, find_pack, list_packs, write_pack
+from lipsound2.packs.card import with_front_matter
 from lipsound2.packs.pack import DEFAULT_PACK, verify, write_sums
 from lipsound2.runtime.weights import load_weights, save_weights
 
@@ -204,3 +206,16 @@ def test_sizes_that_do_not_fit_the_weights_cost_nothing(pack, change, message):
     write_sums(pack)
     with pytest.raises(LipSoundError, match=message):
         find_pack(pack).load_model()
+
+
+def test_the_card_has_front_matter(pack):
+    card = (pack / "README.md").read_text()
+    _, front, rest = card.split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert facts["license"] == "cc-by-4.0"
+    assert facts["datasets"] == ["five clips"]
+    assert facts["metrics"] == ["stoi"]
+    (result,) = facts["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "stoi", "name": "STOI", "value": 0.7}]
+    assert rest == "\n# Mine\n"
+    assert with_front_matter(card, "mine", "MIT", "", {}) == card

@@ -44,8 +44,11 @@ def test_speech_is_exactly_as_long_as_the_video(speech, video):
     assert speech.mel.shape == (80, frames * 4)
     assert speech.sample_rate == 16_000
     assert speech.gaps == []
-    assert speech.alignment.shape == (frames, frames)
-    np.testing.assert_allclose(speech.alignment.sum(axis=1), 1, atol=1e-4)
+    assert [start for start, _ in speech.alignments] == [window.start for window in speech.windows]
+    for _, weights in speech.alignments:
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-4)
+    (stretch,) = speech.stretches
+    assert (stretch.start, stretch.stop, stretch.face) == (0, frames / 25, 1)
 
 
 def test_the_sound_is_not_used(pipeline, video, tmp_path, speech):

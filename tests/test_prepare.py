@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,9 @@ from lipsound2.corpora import Clip, read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave, encode_crops
-from lipsound2.data.shards import read_crops, read_index, read_member, read_wave, to_lines, write_shard
+from lipsound2.data.shards import Entry, read_crops, read_index, read_member, read_wave, to_lines, write_shard
 from lipsound2.errors import DataError, FaceError, StorageError
-from lipsound2.runtime.claims import claim
+from lipsound2.runtime.claims import Share, claim
 from lipsound2.runtime.executors import Outcome
 from lipsound2.runtime.names import sample_key
 
@@ -143,13 +144,13 @@ def test_a_second_call_makes_what_is_damaged_anew_and_nothing_else(tmp_path, mon
     made: list[str] = []
     monkeypatch.setattr(module, "Processes", instead_of_work(made))
     wanted, config = invented("a", "b", "c", "bad", "d"), PrepareConfig(shard_size=2)
-    assert prepare(wanted, tmp_path, config) == (4, 1)
+    assert prepare(wanted, tmp_path, config)[:2] == (4, 1)
     before = contents(tmp_path)
     made.clear()
-    assert prepare(wanted, tmp_path, config) == (4, 1)
+    assert prepare(wanted, tmp_path, config)[:2] == (4, 1)
     assert made == []
     damage(tmp_path)
-    assert prepare(wanted, tmp_path, config) == (4, 1)
+    assert prepare(wanted, tmp_path, config)[:2] == (4, 1)
     assert sorted(set(made) - {"bad"}) == sorted(set(again) - {"bad"})
     assert contents(tmp_path) == before
 
@@ -169,7 +170,7 @@ def test_names_that_differ_in_a_sign_alone_stay_apart(tmp_path, monkeypatch):
 def test_a_failure_of_a_clip_whose_path_is_no_text_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Processes", instead_of_work([]))
     clip = Clip("bad", Path("s\udce9.mp4"), "ann", "train")
-    assert prepare([clip], tmp_path, PrepareConfig()) == (0, 1)
+    assert prepare([clip], tmp_path, PrepareConfig())[:2] == (0, 1)
     assert "s\\\\xe9.mp4" in (tmp_path / "failures.jsonl").read_text()
 
 
@@ -178,7 +179,7 @@ def test_two_at_once_do_not_work_in_one_folder(tmp_path, monkeypatch):
     holder = rf"another prepare \(process {os.getpid()} on .*\) is working in"
     with claim(tmp_path, "prepare"), pytest.raises(StorageError, match=holder):
         prepare(invented("a"), tmp_path, PrepareConfig())
-    assert prepare(invented("a"), tmp_path, PrepareConfig()) == (1, 0)
+    assert prepare(invented("a"), tmp_path, PrepareConfig())[:2] == (1, 0)
 
 
 def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, capsys):
@@ -188,7 +189,7 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch, capsy
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("lipsound2.runtime.claims.FileLock.acquire", unknown)
-    assert prepare(invented("a"), tmp_path, PrepareConfig()) == (1, 0)
+    assert prepare(invented("a"), tmp_path, PrepareConfig())[:2] == (1, 0)
     assert "cannot be locked" in " ".join(capsys.readouterr().err.split())
 
 
@@ -218,21 +219,21 @@ def test_bad_clips_are_recorded_with_their_reason_and_stop_nothing(mixed, tmp_pa
     calls = []
     summary = prepare(read_folder(mixed), output, PrepareConfig(workers=1), progress=lambda *x: calls.append(x))
     good = len(list(read_folder(mixed))) - 4
-    assert summary == (good, 4)
+    assert summary[:2] == (good, 4)
     rows = [json.loads(line) for line in (output / "failures.jsonl").read_text().splitlines()]
     reasons = {row["clip"]: row["reason"] for row in rows}
     assert "has no audio" in reasons["no sound"]
     assert "no face" in reasons["no face"]
     assert "not a media file" in reasons["text"]
     assert "empty" in reasons["empty"]
-    assert calls[-1] == (good + 4, good + 4)
+    assert calls[-1][:2] == (good + 4, good + 4)
     assert not (output / ".staging").exists()
 
 
 def test_sound_that_is_too_short_is_dropped(clips, tmp_path):
     first = next(iter(read_folder(clips)))
     strict = PrepareConfig(SampleConfig(max_mismatch=-1.0), workers=1)
-    assert prepare([first], tmp_path, strict) == (0, 1)
+    assert prepare([first], tmp_path, strict)[:2] == (0, 1)
     (row,) = (tmp_path / "failures.jsonl").read_text().splitlines()
     assert "differ by more than" in row
 
@@ -325,7 +326,7 @@ def test_an_index_that_makes_no_sense_is_one_line(prepared, tmp_path, change):
 def test_members_that_a_shard_does_not_hold_are_one_line(prepared):
     entry = read_index(prepared)[0]
     for offset, size in ((0, 10**15), (10**30, 1)):
-        damaged = replace(entry, members=entry.members | {"flac": (offset, size)})
+        damaged = replace(entry, members=dict(entry.members) | {"flac": (offset, size)})
         with pytest.raises(DataError, match="shorter than its index says"):
             read_wave(prepared, damaged)
     with pytest.raises(DataError, match="holds no flac of the clip"):
@@ -343,3 +344,115 @@ def test_damaged_members_name_shard_and_clip(prepared, tmp_path):
         with pytest.raises(DataError, match=f"{entry.shard}: the clip {entry.meta['id']} is damaged") as caught:
             read()
         assert "object at" not in caught.value.message
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """What makes samples in the place of workers, and the clips that it made."""
+    made: list[str] = []
+    monkeypatch.setattr(module, "Processes", instead_of_work(made))
+    return made
+
+
+SEVEN = invented("a", "b", "c", "bad", "d", "e", "f")
+
+
+def test_shares_end_with_the_bytes_of_one_run(tmp_path, stand_in):
+    config = PrepareConfig(shard_size=2)
+    assert prepare(SEVEN, tmp_path / "alone", config) == (6, 1)
+    stand_in.clear()
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(2, 3)) == (1, 1)
+    assert stand_in == ["c", "bad"]
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(1, 3)) == (3, 0)
+    assert not (tmp_path / "shared" / "index.jsonl").exists()
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(3, 3)) == (6, 1)
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
+    assert prepare(SEVEN, tmp_path / "shared", config, share=Share(3, 3)) == (6, 1)
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
+
+
+def test_a_run_for_all_takes_over_from_shares(tmp_path, stand_in):
+    config = PrepareConfig(shard_size=2)
+    prepare(SEVEN, tmp_path / "alone", config)
+    prepare(SEVEN, tmp_path / "shared", config, share=Share(2, 2))
+    stand_in.clear()
+    assert prepare(SEVEN, tmp_path / "shared", config) == (6, 1)
+    assert stand_in == ["a", "b", "d", "e"]
+    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
+
+
+def test_shares_of_a_damaged_folder_mend_it_together(tmp_path, stand_in):
+    config = PrepareConfig(shard_size=2)
+    prepare(SEVEN, tmp_path, config)
+    before = contents(tmp_path)
+    cut_off(tmp_path / "train-00001.tar")
+    stand_in.clear()
+    prepare(SEVEN, tmp_path, config, share=Share(1, 2))
+    assert stand_in == []
+    assert prepare(SEVEN, tmp_path, config, share=Share(2, 2)) == (6, 1)
+    assert stand_in == ["c", "bad"]
+    assert contents(tmp_path) == before
+
+
+def test_progress_tells_clips_and_seconds_of_samples(clips, tmp_path):
+    told = []
+    clip = next(iter(read_folder(clips)))
+    prepare([clip], tmp_path, PrepareConfig(workers=1), progress=lambda *each: told.append(each))
+    (entry,) = read_index(tmp_path)
+    assert told == [(0, 1, 0.0), (1, 1, entry.meta["frames"] / 25)]
+
+
+def test_a_folder_that_a_worker_does_not_share_is_one_line(tmp_path, monkeypatch):
+    class Elsewhere:
+        def run(self, worker, tasks):
+            yield from map(Outcome, tasks)
+
+    with pytest.raises(StorageError, match=r"000000\.tar was written by a worker and is not there"):
+        prepare(invented("a"), tmp_path, PrepareConfig(), executor=Elsewhere())
+
+
+def test_planning_asks_the_file_system_nothing_of_each_clip(tmp_path, monkeypatch):
+    asked = []
+    look = Path.stat
+
+    def counted(path, **options):
+        asked.append(path)
+        return look(path, **options)
+
+    class StoppedError(Exception):
+        pass
+
+    class NoWork:
+        def __init__(self, _count):
+            pass
+
+        def run(self, _worker, items):
+            assert len(items) == 600
+            raise StoppedError
+
+    monkeypatch.setattr(module, "Processes", NoWork)
+    monkeypatch.setattr(Path, "stat", counted)
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            prepare(invented(*(f"s/{number}" for number in range(600))), tmp_path, PrepareConfig())
+    assert len(asked) < 100
+
+
+def test_an_index_of_many_clips_takes_little_memory(tmp_path):
+    members = {"flac": (512, 101_234), "json": (102_400, 205), "mp4": (103_424, 98_765)}
+    meta = {"first_frame": 0, "fps": 25, "frames": 200, "sample_rate": 16_000, "transcript": None}
+    names = [f"id{number % 50:05d}/21Uxsk56VDQ/{number:05d}" for number in range(3000)]
+    rows = [
+        Entry(name, "train-00000.tar", members, meta | {"id": name, "speaker": name[:7], "split": "train"})
+        for name in names
+    ]
+    (tmp_path / "index.jsonl").write_text(to_lines(rows))
+    tracemalloc.start()
+    entries = read_index(tmp_path)
+    each = tracemalloc.get_traced_memory()[0] / len(entries)
+    tracemalloc.stop()
+    assert [(entry.key, dict(entry.members), entry.meta) for entry in entries] == [
+        (row.key, members, row.meta) for row in rows
+    ]
+    assert to_lines(entries) == to_lines(rows)
+    assert each < 900

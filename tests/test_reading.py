@@ -32,7 +32,7 @@ from lipsound2.text.alphabet import Transcript, Word
 
 __all__ = ["pack", "pipeline", "run", "video"]
 
-SAID = Transcript((Word("bin", 0.3, 0.6, 0.9), Word("blüe", 0.6, 1.0, 0.8), Word("now", 2.2, 2.5, 0.7)))
+SAID = Transcript((Word("bin", 0.3, 0.6, 0.9), Word("blüe", 0.6, 1.0, 0.8), Word("now", 2.05, 2.1, 0.7)))
 
 
 class Listener:
@@ -68,7 +68,7 @@ def test_a_video_is_spoken_and_read_at_once(pipeline, video, tmp_path, capsys):
         assert [cue.content for cue in srt.parse(file)] == ["bin blüe", "now"]
     assert [cue.text for cue in webvtt.read(str(tmp_path / "a b.vtt"))] == ["bin blüe", "now"]
     assert json.loads((tmp_path / "a b.json").read_text(encoding="utf-8"))["text"] == "bin blüe now"
-    assert captions(tmp_path / "a b.mp4") == [(300, 1000, "bin blüe"), (2200, 2500, "now")]
+    assert captions(tmp_path / "a b.mp4") == [(300, 1000, "bin blüe"), (2050, 2100, "now")]
 
 
 def test_speech_that_was_not_read_has_no_words_to_write(pipeline, video, tmp_path):

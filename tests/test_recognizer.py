@@ -201,7 +201,9 @@ def fake_whisper(monkeypatch):
             assert wave.dtype == np.float32
             assert options["word_timestamps"]
             heard = [Heard(" Bin", 0.1, 0.5, 0.9), Heard(" blue.", 0.5, 0.9, 0.8), Heard(" ", 0.9, 1.0, 0.1)]
-            return iter([types.SimpleNamespace(words=heard), types.SimpleNamespace(words=None)]), None
+            return iter([types.SimpleNamespace(words=heard), types.SimpleNamespace(words=None)]), types.SimpleNamespace(
+                language="de"
+            )
 
     module = types.ModuleType("faster_whisper")
     module.WhisperModel = WhisperModel
@@ -214,6 +216,7 @@ def test_whisper_reads_behind_the_same_protocol(fake_whisper):
     assert judge.model.size == "tiny"
     found = judge.transcribe(say("ab", "ab"))
     assert found.text == "Bin blue."
+    assert found.language == "de"
     assert found.words[1] == Word("blue.", 0.5, 0.9, 0.8)
     assert judge.transcribe(np.zeros(RATE, np.float32)).note.startswith("silence")
     with pytest.raises(CheckpointError, match="cannot load Whisper's model 'no-such-size'"):

@@ -172,7 +172,7 @@ class Batch:
         self.out = out
         self.spoken: list[Path] = []
 
-    def speak_each(self, source: Path, face: str, report, video_track: int | None = None):
+    def speak_each(self, source: Path, face: str, report, excerpt, heard):
         self.spoken.append(source)
         if "bad" in source.name:
             raise LipSoundError(f"{source} is bad")

@@ -88,11 +88,11 @@ def index(folder: Path) -> list[object]:
 def test_results_are_staged_and_put_together_once(tmp_path):
     told = []
     job = Squares(tmp_path, 3)
-    assert resumable_map(job, InProcess(), lambda *done: told.append(done)) == (3, 0, [])
+    assert resumable_map(job, InProcess(), lambda *done: told.append(done)) == (3, 0, [], 0)
     assert index(tmp_path) == [0, 1, 4]
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert not (tmp_path / STAGING_NAME).exists()
-    assert resumable_map(Squares(tmp_path, 3), InProcess()) == (0, 3, [])
+    assert resumable_map(Squares(tmp_path, 3), InProcess()) == (0, 3, [], 0)
     with pytest.raises(DataError, match=r"^count 3, not 4$"):
         resumable_map(Squares(tmp_path, 4), InProcess())
     (tmp_path / "plan.json").write_text("{")
@@ -109,7 +109,7 @@ def test_what_was_stopped_goes_on_and_nothing_is_made_twice(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         resumable_map(Squares(tmp_path, odd=stop_at_three), InProcess())
     job = Squares(tmp_path)
-    assert resumable_map(job, InProcess()) == (3, 3, [])
+    assert resumable_map(job, InProcess()) == (3, 3, [], 0)
     assert job.landings == list(range(6))
     assert index(tmp_path) == [0, 1, 4, 9, 16, 25]
 
@@ -140,9 +140,9 @@ class Half:
 
 def test_an_executor_may_leave_items_to_another(tmp_path):
     assert isinstance(Half(0), Executor)
-    assert resumable_map(Squares(tmp_path), Half(0)) == (3, 0, [])
+    assert resumable_map(Squares(tmp_path), Half(0)) == (3, 0, [], 3)
     assert not (tmp_path / "index").exists()
-    assert resumable_map(Squares(tmp_path), Half(1)) == (3, 3, [])
+    assert resumable_map(Squares(tmp_path), Half(1)) == (3, 3, [], 0)
     assert index(tmp_path) == [0, 1, 4, 9, 16, 25]
 
 

@@ -201,13 +201,13 @@ def test_any_track_can_be_asked_for(tmp_path):
     path, target = tmp_path / "two.mkv", tmp_path / "out.mp4"
     ffmpeg("-i", tmp_path / "a.mp4", "-filter_complex", "[0:v]scale=128:96[b]", "-map", "0:v", "-map", "[b]", path)
     for track, height in ((1, 48), (2, 96)):
-        stream = media.stream_frames(path, track=track)
+        stream = media.stream_frames(path, excerpt=media.Excerpt(track))
         assert next(stream).image.shape[0] == media.probe(path, track).height == height
         assert stream.account.notes()[0] == f"video track {track} of 2 was taken"
-        media.write_video(path, np.zeros(6_400, np.float32), 16_000, target, track=track)
+        media.write_video(path, np.zeros(6_400, np.float32), 16_000, target, excerpt=media.Excerpt(track))
         assert media.probe(target).height == height
     with pytest.raises(MediaError, match="no video track 3"):
-        next(media.stream_frames(path, track=3))
+        next(media.stream_frames(path, excerpt=media.Excerpt(3)))
 
 
 def test_a_cover_or_a_still_track_is_not_taken(tmp_path):

@@ -79,6 +79,7 @@ def test_a_run_leaves_all_that_it_says(prepared, tmp_path):
     assert logged.Tags()["audio"] == ["speech"]
     # Nothing that could be a pickle.
     assert {p.suffix for p in folder.rglob("*") if p.is_file() and p.parent.name != "logs"} == {
+        ".csv",
         ".json",
         ".jsonl",
         ".safetensors",

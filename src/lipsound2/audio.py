@@ -15,6 +15,8 @@ from torch import Tensor
 
 from lipsound2.config import AudioConfig
 
+MOMENTUM = 0.99
+"""Of the fast Griffin-Lim algorithm."""
 _HERTZ_A_MEL = 200 / 3
 _KNEE_HERTZ = 1000.0
 _KNEE = _KNEE_HERTZ / _HERTZ_A_MEL
@@ -41,10 +43,10 @@ def mel_to_magnitude(
     """
     basis = mel_basis(config).to(mel)
     target = mel.exp()
-    magnitude = (torch.linalg.pinv(basis) @ target).clamp(min=config.floor)
-    wanted, gram = basis.T @ target, basis.T @ basis
+    magnitude = (_mel_inverse(config).to(mel) @ target).clamp(min=config.floor)
+    wanted = basis.T @ target
     for _ in range(iterations):
-        magnitude = magnitude * wanted / (gram @ magnitude).clamp(min=1e-10)
+        magnitude = magnitude * wanted / (basis.T @ (basis @ magnitude)).clamp(min=1e-10)
     return magnitude
 
 
@@ -62,7 +64,7 @@ def griffin_lim(
     mel: Float[Tensor, "batch mels frames"],
     config: AudioConfig,
     iterations: int = 30,
-    momentum: float = 0.99,
+    momentum: float = MOMENTUM,
     seed: int = 0,
     known: Float[Tensor, "batch known"] | None = None,
 ) -> Float[Tensor, "batch samples"]:
@@ -83,7 +85,7 @@ def griffin_lim(
         Exactly frames * hop_length samples, in which the known ones cross-fade into the estimated.
     """
     short = fine(config)
-    magnitude = _between(mel_to_magnitude(mel, config)[:, :: config.n_fft // short.n_fft])
+    magnitude = fine_magnitude(mel, config)
     samples = mel.shape[-1] * config.hop_length
     generator = torch.Generator().manual_seed(seed)
     angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator).to(mel)
@@ -110,6 +112,11 @@ def fine(config: AudioConfig) -> AudioConfig:
     window = min(5 * hop, config.win_length)
     bins = 2 if config.n_fft % 4 == 0 and window <= config.n_fft // 2 else 1
     return replace(config, hop_length=hop, win_length=window, n_fft=config.n_fft // bins)
+
+
+def fine_magnitude(mel: Float[Tensor, "batch mels frames"], config: AudioConfig) -> Float[Tensor, "batch bins frames2"]:
+    """Estimate the magnitude spectrogram of the settings that `fine` returns from log-mel."""
+    return _between(mel_to_magnitude(mel, config)[:, :: config.n_fft // fine(config).n_fft])
 
 
 def _between(magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames2"]:
@@ -141,6 +148,11 @@ def mel_basis(config: AudioConfig) -> Float[Tensor, "mels bins"]:
     filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
     filters *= (2 / (edges[2:] - edges[:-2]))[:, None]
     return torch.from_numpy(filters)
+
+
+@lru_cache(maxsize=8)
+def _mel_inverse(config: AudioConfig) -> Float[Tensor, "bins mels"]:
+    return torch.linalg.pinv(mel_basis(config))
 
 
 def mel_frequencies(count: int, low: float, high: float) -> Float64[np.ndarray, " count"]:

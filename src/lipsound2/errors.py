@@ -80,7 +80,10 @@ class InternalError(LipSoundError):
     """A bug of ours; what raised it is its cause."""
 
 
-_DECODERS = ("av", "cv2", "soundfile", "tarfile", "zipfile", "zlib", "safetensors", "safetensors_rust")
+_DECODERS = (
+    *("av", "cv2", "onnxruntime", "soundfile", "tarfile", "zipfile", "zlib", "safetensors", "safetensors_rust"),
+    *("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "s3fs"),
+)
 """Packages that read files; their exceptions are errors of the file."""
 
 

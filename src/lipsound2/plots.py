@@ -21,12 +21,13 @@ def mels(spectrograms: Mapping[str, Float[np.ndarray, "mels frames"]]) -> Figure
     return figure
 
 
-def alignment(weights: Float[np.ndarray, "steps time"]) -> Figure:
-    """Draw where each decoder step looks in the video."""
+def alignment(weights: Float[np.ndarray, "steps time"], seconds: float) -> Figure:
+    """Draw where each decoder step looks in a video of so many seconds."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(weights.T, origin="lower", aspect="auto", interpolation="none")
-    axis.set(xlabel="decoder step", ylabel="video frame")
+    extent = (0.0, seconds, 0.0, seconds)
+    image = axis.imshow(weights.T, origin="lower", aspect="auto", interpolation="none", extent=extent)
+    axis.set(xlabel="speech (s)", ylabel="video (s)")
     figure.colorbar(image, ax=axis, label="attention")
     return figure
 

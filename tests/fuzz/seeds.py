@@ -21,7 +21,8 @@ from tones import tiny as tiny_jasper
 
 from lipsound2.config import TrainConfig, to_json
 from lipsound2.corpora.clip import Clip
-from lipsound2.data.sample import SampleConfig, make_sample
+from lipsound2.data.recording import make_samples
+from lipsound2.data.sample import SampleConfig
 from lipsound2.data.shards import INDEX_NAME, to_lines, write_shard
 from lipsound2.faces import Face
 from lipsound2.packs import PackInfo, write_pack
@@ -102,7 +103,7 @@ def make_prepared(folder: Path, videos: list[Path]) -> None:
     index = []
     for split in ("train", "val"):
         clips = [Clip(f"s1/{split}{n}", video, "s1", split, "bin blue") for n, video in enumerate(videos)]
-        samples = [make_sample(clip, Fixed(), SampleConfig()) for clip in clips]
+        samples = [sample for clip in clips for sample in make_samples(clip, Fixed(), SampleConfig())]
         index += write_shard(folder / f"{split}-00000.tar", samples)
     write_text(folder / INDEX_NAME, to_lines(index))
 

@@ -19,7 +19,8 @@ import lipsound2
 from lipsound2.corpora import read_folder
 from lipsound2.corpora.clip import Clip
 from lipsound2.data.dataset import ClipDataset, Place
-from lipsound2.data.sample import SampleConfig, make_sample
+from lipsound2.data.recording import make_samples
+from lipsound2.data.sample import SampleConfig
 from lipsound2.errors import guard
 from lipsound2.importers.nemo import import_nemo
 from lipsound2.importers.waveglow import read_waveglow
@@ -55,7 +56,7 @@ def speak(path: Path, output: Path, seeds: Path) -> None:
 def prepare(path: Path, output: Path, seeds: Path) -> None:
     """Make a sample of a video."""
     with guard(path):
-        make_sample(Clip("clip", path, "s1", "train", "bin blue"), Fixed(), SampleConfig())
+        list(make_samples(Clip("clip", path, "s1", "train", "bin blue"), Fixed(), SampleConfig()))
 
 
 def load_pack(path: Path, output: Path, seeds: Path) -> None:

@@ -36,6 +36,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
     speakers: Annotated[list[str] | None, typer.Option("--speaker", help="Only this speaker; repeatable.")] = None,
     clips: Annotated[int, typer.Option(min=0, help="Only so many clips, spread evenly; 0 takes all.")] = 0,
+    include_trained: Annotated[
+        bool, typer.Option("--include-trained", help="Keep clips that the pack was trained on, with a warning.")
+    ] = False,
     corpus: Annotated[
         str | None, typer.Option(help="Layout of a folder of videos; the protocol's, else folder.")
     ] = None,
@@ -67,7 +70,7 @@ def evaluate(
     chosen_protocol = find_protocol(protocol) if protocol else None
     layout = corpus if corpus else chosen_protocol.corpus if chosen_protocol else "folder"
     who = tuple(speakers or (chosen_protocol.speakers if chosen_protocol else ()))
-    source = Source(data, layout, split, who, clips, protocol)
+    source = Source(data, layout, split, who, clips, protocol, include_trained)
     chosen = find_device(device)
     settings = Settings(pack, source, vocoder, tuple(recognizers or ("auto",)), tuple(metrics or ()), chosen)
     make = detector_maker(detector, detector_file)

@@ -10,7 +10,7 @@ from lipsound2.runtime.names import is_folder
 from lipsound2.runtime.weights import WEIGHTS_NAME, find_weights
 
 
-def speech(pack: str, vocoder: str | None, detector: str) -> Settings:
+def speech(pack: str, vocoder: str | None, detector: str, backend: str = "torch", voice: str | None = None) -> Settings:
     """Return what decides how speech sounds, apart from the video and the face.
 
     Raises:
@@ -18,7 +18,10 @@ def speech(pack: str, vocoder: str | None, detector: str) -> Settings:
     """
     found = find_pack(pack)
     chosen = vocoder or found.info.vocoder
-    return {"pack": _pack(found), "vocoder": _model(chosen, "waveglow"), "detector": str(detector)}
+    settings = {"pack": _pack(found), "vocoder": _model(chosen, "waveglow"), "detector": str(detector)}
+    if voice is not None:
+        settings["voice"] = f"{voice} ({digest(Path(voice))[:8]})" if Path(voice).is_file() else voice
+    return settings if backend == "torch" else settings | {"backend": str(backend)}
 
 
 def words(recognizer: str, pack: str, beam: int | None) -> Settings:

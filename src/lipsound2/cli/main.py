@@ -17,10 +17,12 @@ import typer
 
 from lipsound2 import __version__
 from lipsound2.cli import (
+    adapt,
     data,
     demo,
     doctor,
     evaluation,
+    export,
     imports,
     live,
     packs,
@@ -55,9 +57,11 @@ app = typer.Typer(
 for command in (
     speaking.speak,
     reading.read,
+    adapt.adapt,
     live.live,
     serve.serve,
     data.prepare,
+    data.download,
     data.join,
     data.simulate,
     training.pretrain,
@@ -67,6 +71,7 @@ for command in (
     evaluation.plot,
     packs.pack,
     packs.packs,
+    export.export,
     doctor.doctor,
     demo.demo,
 ):

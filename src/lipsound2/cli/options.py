@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from lipsound2.errors import ConfigError
+from lipsound2.runtime.claims import Share
 from lipsound2.runtime.terminal import detail, say
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ class DetectorName(StrEnum):
 
     mtcnn = "mtcnn"
     yunet = "yunet"
+
+
+class Several(StrEnum):
+    """What `prepare` uses while several faces of similar size are seen."""
+
+    leave = "leave"
+    largest = "largest"
+    each = "each"
+
+
+class Backend(StrEnum):
+    """What can run the networks."""
+
+    torch = "torch"
+    onnx = "onnx"
 
 
 class Grammar(StrEnum):
@@ -71,6 +87,9 @@ OutputFile = Annotated[
 ]
 Prepared = Annotated[Path, typer.Argument(help="What `lipsound2 prepare` wrote.", show_default=False)]
 Device = Annotated[str, typer.Option(help="auto (first GPU, else CPU), cpu, cuda, cuda:1, mps.")]
+BackendName = Annotated[
+    Backend, typer.Option("--backend", help="What runs the networks; onnx runs on the CPU, by onnxruntime.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads.", show_default="one a core")]
 DetectorOption = Annotated[DetectorName, typer.Option(help="Face detector.")]
 DetectorFile = Annotated[
@@ -100,13 +119,95 @@ Beam = Annotated[
         show_default="32 if the recogniser has a language model",
     ),
 ]
-Face = Annotated[str, typer.Option(help="Whose lips: largest, left, right, all or a number.")]
+Face = Annotated[
+    str, typer.Option(help="Whose lips: largest, left, right, a number, all (each a voice) or together (one).")
+]
 Track = Annotated[
     int | None,
     typer.Option("--track", min=1, help="Video track of the file.", show_default="its default, else the largest"),
 ]
+
+
+def seconds(text: str | float) -> float:
+    """Read a time as `ffmpeg -ss` takes it: seconds, or hours, minutes and seconds with colons between them.
+
+    >>> seconds("75.5"), seconds("1:15.5"), seconds("01:00:00")
+    (75.5, 75.5, 3600.0)
+
+    Raises:
+        BadParameter: It is no time.
+    """
+    parts = str(text).split(":")
+    try:
+        found = [float(part) for part in parts]
+    except ValueError as error:
+        raise typer.BadParameter(f"seconds or h:mm:ss were expected, got {text}") from error
+    if len(parts) > 3 or not all(0 <= part < (60 if place else math.inf) for place, part in enumerate(found)):
+        raise typer.BadParameter(f"seconds or h:mm:ss were expected, got {text}")
+    return sum(part * 60**place for place, part in enumerate(reversed(found)))
+
+
+Start = Annotated[
+    float,
+    typer.Option(
+        "--start",
+        parser=seconds,
+        metavar="TIME",
+        help="Where in the video to begin: seconds, or h:mm:ss.",
+        show_default="its start",
+    ),
+]
+End = Annotated[
+    float | None,
+    typer.Option("--end", parser=seconds, metavar="TIME", help="Where in it to end.", show_default="its end"),
+]
+FilmedAt = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        help="Frames a second at which it was filmed, if it plays too fast or too slow.",
+        show_default="as it plays",
+        callback=positive,
+    ),
+]
+TableFile = Annotated[
+    Path | None,
+    typer.Option("--table", readable=False, help="CSV file to write a line a video to.", show_default=False),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do only the I-th of N shares, as one of N processes or machines with one shared folder.",
+        show_default="all",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on a Ray cluster: auto (the one of this machine), local (a new one of it alone) or its address.",
+        show_default="processes of this machine",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 takes one per core.")]
+
+
+def find_share(text: str | None) -> Share:
+    """Return the share of the work that `--shard` asks for.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if text is None:
+        return Share()
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard {text} is no share", "give one such as 3/16: the third of sixteen, counted from 1")
+    return Share(int(number), int(count))
 
 
 def exit_with(failures: int, total: int, what: str) -> None:
@@ -167,33 +268,41 @@ def use_threads(count: int | None) -> None:
 
 
 def load_speaker(
-    pack: str, vocoder: str | None, device: str, detector: DetectorName, detector_file: Path | None
+    pack: str,
+    vocoder: str | None,
+    device: str,
+    detector: DetectorName,
+    detector_file: Path | None,
+    backend: str = "torch",
+    voice: str | None = None,
 ) -> "Pipeline":
     """Load a pack and all that is needed to speak with it."""
     import torch
 
     from lipsound2.inference import pipeline
 
-    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)())
-    place = next(loaded.model.parameters()).device
+    loaded = pipeline.load(pack, vocoder, device, detector_maker(detector, detector_file)(), voice, backend)
     detail(f"pack {pack}, vocoder {loaded.vocoder.name}, detector {detector.value}")
-    detail(f"device {place}, {torch.get_num_threads()} CPU threads")
+    detail(f"backend {backend}, device {loaded.model.device}, {torch.get_num_threads()} CPU threads")
     if loaded.knows:
         say(f"{loaded.name} knows {loaded.knows}")
     return loaded
 
 
-def load_recognizer(name: str, pack: str, device: str, beam: int | None) -> "Recognizer":
+def load_recognizer(name: str, pack: str, device: str, beam: int | None, backend: str = "torch") -> "Recognizer":
     """Load a recogniser; a pack is looked for only if its own is asked for."""
+    from lipsound2.export.backend import exported_folder
     from lipsound2.inference.recognizers import choose
     from lipsound2.packs import find_pack
     from lipsound2.recognizer.beam import BeamConfig
     from lipsound2.recognizer.transcriber import JasperRecognizer
     from lipsound2.runtime.devices import find_device
 
-    packed = find_pack(pack).recognizer if name.split(":")[0] == JasperRecognizer.name else None
+    own = find_pack(pack) if name.split(":")[0] == JasperRecognizer.name else None
+    exported = exported_folder(own) if own and backend == Backend.onnx else None
     search = BeamConfig() if beam is None else BeamConfig(width=beam) if beam else None
-    reader = choose(name, packed, find_device(device), search, needs_language=beam is None)
+    packed = own.recognizer if own else None
+    reader = choose(name, packed, find_device(device), search, needs_language=beam is None, exported=exported)
     detail(f"recogniser {name}")
     return reader
 

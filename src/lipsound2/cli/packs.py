@@ -24,7 +24,9 @@ def pack(
     recognizer: Annotated[Path | None, typer.Option(help="Run of a recogniser to include.")] = None,
     familiar_with: Annotated[
         Path | None,
-        typer.Option(help="Prepared training data, from which unfamiliar faces are told apart."),
+        typer.Option(
+            help="Prepared training data, which tells unfamiliar faces apart and gives the voices their names."
+        ),
     ] = None,
     knows: Annotated[str, typer.Option(help="Speakers and vocabulary that it was trained on.")] = "",
     version: Annotated[str, typer.Option(help="Of the pack.")] = "1",
@@ -38,8 +40,9 @@ def pack(
     info = PackInfo(output.name, version, licence, trained_on, vocoder, figures, knows)
     parts = {"model": run, "waveglow": waveglow, "recognizer": recognizer}
     runs = {part: folder for part, folder in parts.items() if folder}
-    measure = measure_run(run, familiar_with) if familiar_with else None
-    made = write_pack(runs, output, info, card.read_text(encoding="utf-8"), force=force, familiarity=measure)
+    measure, voices = measure_run(run, familiar_with) if familiar_with else (None, None)
+    text = card.read_text(encoding="utf-8")
+    made = write_pack(runs, output, info, text, force=force, familiarity=measure, voices=voices)
     result(f"{made.folder}: {made.size / 1e6:.1f} MB", {"output": str(made.folder), "bytes": made.size})
 
 

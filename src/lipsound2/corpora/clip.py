@@ -10,16 +10,19 @@ T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
-    """A video of one utterance.
+    """A video of one utterance, or a segment of a longer one.
 
     Attributes:
         id: Unique in its corpus, without suffix, such as `s1/bbaf2n`.
-        video: The file; its own audio track is the label.
+        video: The file.
         speaker: Who speaks.
         split: `train`, `val` or `test`.
         transcript: What is said, or None where nobody wrote it down.
+        audio: The file with the audio, where that is not in the video.
+        span: Start and end of the segment in seconds; None is the whole file.
+        face: Where the speaker's face is at the start, as shares (x, y) of width and height; None is not known.
     """
 
     id: str
@@ -27,6 +30,9 @@ class Clip:
     speaker: str
     split: str
     transcript: str | None = None
+    audio: Path | None = None
+    span: tuple[float, float] | None = None
+    face: tuple[float, float] | None = None
 
 
 Reader = Callable[[Path], Iterator[Clip]]

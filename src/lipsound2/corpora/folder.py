@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lipsound2.corpora.clip import SPLITS, Clip, split_by_hash
+from lipsound2.corpora.layouts import LAYOUTS, recognize
 from lipsound2.corpora.splits import match_splits
 from lipsound2.corpora.transcripts import Transcripts
 from lipsound2.errors import DataError
@@ -27,6 +28,10 @@ def read_folder(root: Path) -> Iterator[Clip]:
     videos = find_videos(root)
     if not videos:
         raise DataError(f"no video below {root}", f"known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
+    known = recognize(root)
+    if known:
+        title = LAYOUTS[known].title
+        warn(f"{root} looks like {title}, whose speakers and splits are known to: lipsound2 prepare {known} {root}")
     ids = _ids(root, videos)
     splits = match_splits(root, list(ids.values()))
     transcripts = Transcripts()

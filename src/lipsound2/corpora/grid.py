@@ -1,4 +1,4 @@
-"""The GRID audiovisual sentence corpus (Cooke et al. 2006) in its published layout -> clips."""
+"""The GRID audiovisual sentence corpus (Cooke et al. 2006) as published and as it is passed on -> clips."""
 
 import re
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lipsound2.corpora.clip import Clip, split_by_hash
-from lipsound2.corpora.splits import match_splits
-from lipsound2.errors import DataError, guard
+from lipsound2.corpora.layouts import unlike
+from lipsound2.corpora.splits import with_splits
+from lipsound2.corpora.tree import Tree
+from lipsound2.errors import DataError
 from lipsound2.media import VIDEO_SUFFIXES
 
 TICKS_PER_SECOND = 25_000
@@ -30,7 +32,7 @@ _DIGITS = {
 }
 _ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
 _NAME = re.compile(r"[blps][bgrw][abiw][a-z][z1-9][anps]")
-_SPEAKER = re.compile(r"s\d{1,2}")
+_SPEAKER = re.compile(r"(s\d{1,2})(?:_processed)?")
 
 
 class Word(NamedTuple):
@@ -44,31 +46,23 @@ class Word(NamedTuple):
 def read_grid(root: Path) -> Iterator[Clip]:
     """Yield the clips of GRID, speaker by speaker, by name.
 
-    Speakers are folders `s1`, `s2`, ..., in `root` or in `root/video`, with their videos in them or
-    in a folder `video` or `mpg_6000` below; `root` may also be one speaker's folder. The split is
-    that of `splits.csv`, else a fixed 90/5/5 draw by sentence.
+    Speakers are folders `s1`, `s2`, ... or `s1_processed`, ..., in `root` or in `root/video`, with their videos in
+    them or in a folder `video`, `mpg_6000`, `mpg_vcd` or of the same name below; `root` may also be one speaker's
+    folder. The split is that of `splits.csv`, else a fixed 90/5/5 draw by sentence.
 
     Raises:
         DataError: There is no such folder, or no GRID clip in it.
     """
-    if not root.is_dir():
-        raise DataError(f"no such folder: {root}")
-    with guard(root):
-        listed = [(speaker, video) for speaker, folder in _speakers(root) for video in _videos(folder)]
-    found = {f"{speaker}/{video.stem}": (speaker, video) for speaker, video in listed}
-    if not found:
-        raise DataError(
-            f"no GRID clip below {root}", "folders s1, s2, ... with videos named like bbaf2n.mpg were expected"
-        )
-    splits = match_splits(root, list(found))
-    for clip_id, (speaker, video) in found.items():
-        yield Clip(
-            id=clip_id,
-            video=video,
-            speaker=speaker,
-            split=splits.get(clip_id) or split_by_hash(video.stem),
-            transcript=sentence(video.stem),
-        )
+    tree = Tree(root)
+    clips = [
+        Clip(f"{speaker}/{name}", video, speaker, split_by_hash(name), sentence(name))
+        for speaker, folder in _speakers(root, tree)
+        for name, video in _videos(folder, tree).items()
+    ]
+    if not clips:
+        raise unlike("grid", root)
+    tree.report()
+    yield from with_splits(root, clips)
 
 
 def sentence(name: str) -> str:
@@ -109,30 +103,39 @@ def read_alignment(path: Path) -> list[Word]:
 def find_alignment(root: Path, clip_id: str) -> Path | None:
     """Find the `.align` file of a clip in one of the places where copies of GRID keep it."""
     speaker, name = clip_id.split("/")
-    folders = ("align", f"align/{speaker}", f"{speaker}/align", f"alignments/{speaker}", "../align")
+    folders = (
+        "align",
+        f"align/{speaker}",
+        f"{speaker}/align",
+        f"{speaker}_processed/align",
+        f"alignments/{speaker}",
+        "../align",
+    )
     candidates = [root / folder / f"{name}.align" for folder in folders]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _speakers(root: Path) -> list[tuple[str, Path]]:
-    if _SPEAKER.fullmatch(root.resolve().name):
-        return [(root.resolve().name, root)]
+def _speakers(root: Path, tree: Tree) -> list[tuple[str, Path]]:
+    alone = _SPEAKER.fullmatch(root.resolve().name)
+    if alone:
+        return [(alone[1], root)]
     folders = {
-        path.name: path
+        match[1]: path
         for parent in (root / "video", root)
-        if parent.is_dir()
-        for path in parent.iterdir()
-        if path.is_dir() and _SPEAKER.fullmatch(path.name)
+        for path in tree.folders(parent)
+        if (match := _SPEAKER.fullmatch(path.name))
     }
     return sorted(folders.items(), key=lambda item: int(item[0][1:]))
 
 
-def _videos(folder: Path) -> list[Path]:
+def _videos(folder: Path, tree: Tree) -> dict[str, Path]:
+    """Find a speaker's videos by name; of several copies of one, the better."""
+    inner = (folder, folder / "video", folder / folder.resolve().name)
     named = {
-        path.stem: path
-        for place in (folder / "mpg_6000", folder / "video" / "mpg_6000", folder / "video", folder)
-        if place.is_dir()
-        for path in sorted(place.iterdir())
-        if path.suffix.lower() in VIDEO_SUFFIXES and _NAME.fullmatch(path.stem)
+        name: path
+        for quality in ("mpg_vcd", "", "mpg_6000")
+        for place in inner
+        for name, path in tree.files(place / quality, VIDEO_SUFFIXES).items()
+        if _NAME.fullmatch(name)
     }
-    return [named[name] for name in sorted(named)]
+    return {name: named[name] for name in sorted(named)}

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from lipsound2.corpora.clip import Clip, split_by_hash
-from lipsound2.errors import ConfigError
+from lipsound2.corpora.tcd_timit import TEST_VOLUNTEERS
+from lipsound2.errors import ConfigError, DataError
+from lipsound2.runtime.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,35 @@ class Protocol:
         return split_by_hash(clip_id, 0.05, self.share) if self.share else own
 
     def assign(self, clips: Iterator[Clip]) -> Iterator[Clip]:
-        """Yield clips with the protocol's splits, without those that it does not use."""
+        """Yield clips with the protocol's splits, without those that it does not use.
+
+        Raises:
+            DataError: None is of a speaker that is tested; the clips were yielded all the same.
+        """
+        seen = set[str]()
         for clip in clips:
+            seen.add(clip.speaker)
             split = self.split(clip.id, clip.speaker, clip.split)
             if split:
                 yield replace(clip, split=split)
+        self.check(seen)
+
+    def check(self, seen: set[str]) -> None:
+        """See that speakers who are tested are among those that are there.
+
+        Raises:
+            DataError: None is.
+        """
+        missing = [speaker for speaker in self.speakers if speaker not in seen]
+        if self.speakers and len(missing) == len(self.speakers):
+            there = ", ".join(sorted(seen)[:4]) or "no clip"
+            raise DataError(
+                f"the protocol tests the speakers {', '.join(self.speakers[:4])}{' ...' * (len(missing) > 4)}, "
+                f"none of which is there: found {there}",
+                f"its corpus is read with: lipsound2 prepare {self.corpus} FOLDER",
+            )
+        if missing and self.unseen:
+            warn(f"of the {len(self.speakers)} speakers that are tested {', '.join(missing)} are not there")
 
 
 _OWN = "own"
@@ -71,10 +97,6 @@ _SEEN = "The published 90/5/5 lists differ from paper to paper; ours is a fixed 
 _PESQ = "The mode of the published PESQ is not stated in what was read; nb and wb differ by more than systems do."
 _LIPS = "The published error rates are those of lip readers that write text and make no sound."
 _UNSEEN_GRID = tuple(f"s{number}" for number in (2, 4, 11, 13, 15, 18, 19, 25, 31, 33))
-_UNSEEN_TCD = (
-    *("08F", "09F", "15F", "18M", "25M", "28M", "33F", "34M", "36F"),
-    *("41M", "44F", "45F", "49F", "54M", "55F", "56M", "58F"),
-)
 
 PROTOCOLS: dict[str, Protocol] = {
     "s1": Protocol("GRID, speaker s1, sentences not seen in training", "grid", ("s1",), grammar="grid"),
@@ -123,23 +145,23 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "tcd-timit-lipspeakers": Protocol(
         "TCD-TIMIT, the three professional lip speakers, seen in training",
-        "folder",
+        "tcd-timit",
         ("Lipspkr1", "Lipspkr2", "Lipspkr3"),
         note="No figure of others for this split could be read.",
     ),
     "tcd-timit-unseen": Protocol(
         "TCD-TIMIT, 17 volunteers not seen in training",
-        "folder",
-        _UNSEEN_TCD,
+        "tcd-timit",
+        TEST_VOLUNTEERS,
         unseen=True,
         note="Ma (2022) reports word error rates of 16.9 and 21.8 % for lip reading in two settings of TCD-TIMIT; "
         "which of them is this one could not be read.",
     ),
     "cmlr": Protocol(
         "CMLR, 20,418 test sentences in Mandarin",
-        "folder",
+        "cmlr",
         published=(Published("Ma (2022), lip reading", cer=8.0),),
-        note=f"Take the corpus's own split of 71,448 / 10,206 / 20,418 as splits.csv. {_LIPS}",
+        note=f"The split is that of the corpus, 71,448 / 10,206 / 20,418. {_LIPS}",
     ),
 }
 

@@ -3,11 +3,12 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lipsound2.corpora.clip import SPLITS
+from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.errors import DataError, guard
 from lipsound2.media import VIDEO_SUFFIXES
 from lipsound2.runtime.plaintext import read_text
@@ -51,6 +52,8 @@ def match_splits(root: Path, clips: Sequence[str]) -> dict[str, str]:
         DataError: A row of `val` or `test` names no clip, which would be trained on then, or a row's clip two splits.
     """
     splits = read_splits(root)
+    if not splits:
+        return {}
     names: dict[str, list[str]] = {}
     for clip in clips:
         for form in {_plain(clip), _plain(_without_suffix(clip))}:
@@ -66,6 +69,14 @@ def match_splits(root: Path, clips: Sequence[str]) -> dict[str, str]:
             lost.append(_Row(name, split))
     _report(root / SPLITS_NAME, lost, len(splits))
     return found
+
+
+def with_splits(root: Path, clips: list[Clip]) -> Iterator[Clip]:
+    """Yield clips with the splits of `splits.csv` in the place of their own."""
+    named = match_splits(root, [clip.id for clip in clips])
+    for clip in clips:
+        split = named.get(clip.id, clip.split)
+        yield clip if split == clip.split else replace(clip, split=split)
 
 
 def _match(name: str, names: dict[str, list[str]]) -> list[str]:

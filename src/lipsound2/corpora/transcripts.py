@@ -1,6 +1,7 @@
 """The text files beside videos -> transcripts; what is odd about them is counted and reported once."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from lipsound2.runtime.plaintext import FALLBACK, read_text
@@ -13,14 +14,19 @@ _MARKER = re.compile(r"\{[^{}]*\}")
 
 
 class Transcripts:
-    """Reads transcripts and remembers those that were not plain UTF-8 or could not be read."""
+    """Reads transcripts and remembers those that were not plain UTF-8 or could not be read.
 
-    def __init__(self) -> None:
+    Args:
+        parse: A text -> what is said in it, or None; by default `transcript`.
+    """
+
+    def __init__(self, parse: Callable[[str], str | None] | None = None) -> None:
+        self._parse = parse or transcript
         self._guessed: list[Path] = []
         self._unread: list[Path] = []
 
     def read(self, path: Path) -> str | None:
-        """Return a file's text on one line, or None where there is no file or nothing in it."""
+        """Return what a file says, or None where there is no file or nothing in it."""
         try:
             text, guessed = read_text(path)
         except FileNotFoundError:
@@ -30,7 +36,7 @@ class Transcripts:
             return None
         if guessed:
             self._guessed.append(path)
-        return transcript(text)
+        return self._parse(text)
 
     def report(self) -> None:
         """Warn once of each kind of oddity."""

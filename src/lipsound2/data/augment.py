@@ -4,6 +4,7 @@ Parameters are drawn clip by clip on the CPU, from (seed, epoch, clip) alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig
@@ -67,22 +69,27 @@ class Stretch:
         crops: The face, cut to the box that any augmentation can show.
         wave: The audio of the same time.
         change: Its augmentation.
+        voice: Speaker embedding that the model is conditioned on, if it takes one.
+        box: The part of the canvas that the crops show.
     """
 
     key: str
     crops: UInt8[Tensor, "frames channels height width"]
     wave: Float[Tensor, " samples"]
     change: Change
+    voice: Float[Tensor, " voice_dim"] | None = None
+    box: Box = (0, 0, CANVAS, CANVAS)
 
 
 class Batch(NamedTuple):
-    """Clips padded to the longest; lengths are on the CPU."""
+    """Clips padded to the longest; lengths are on the CPU; `voices` are the condition of a model that takes one."""
 
     keys: list[str]
     video: UInt8[Tensor, "batch channels time size size"]
     video_lengths: Int[Tensor, " batch"]
     mel: Float[Tensor, "batch mels frames"]
     mel_lengths: Int[Tensor, " batch"]
+    voices: Float[Tensor, "batch voice_dim"] | None = None
 
 
 @dataclass
@@ -98,6 +105,7 @@ class Stack:
         changes: The augmentation of each.
         box: The part of the canvas that the crops show.
         time: Video frames to which the augmented clips are padded.
+        voices: Speaker embeddings, if the model is conditioned on them.
     """
 
     keys: list[str]
@@ -108,6 +116,7 @@ class Stack:
     changes: list[Change]
     box: Box
     time: int = field(default=0)
+    voices: Float[Tensor, "batch voice_dim"] | None = None
 
     def pin_memory(self) -> "Stack":
         """Pin the large tensors; `torch.utils.data.DataLoader` calls this."""
@@ -154,9 +163,10 @@ def seen_box(config: VideoConfig, augment: AugmentConfig | None) -> Box:
     return low[0], low[1], high[0], high[1]
 
 
-def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
+def stack(stretches: Sequence[Stretch], multiple: int = 1) -> Stack:
     """Pad stretches to the longest and stack them; augmented clips are padded to a multiple of so many video frames."""
     longest = max(stretch.change.frames for stretch in stretches)
+    voices = [stretch.voice for stretch in stretches if stretch.voice is not None]
     return Stack(
         [stretch.key for stretch in stretches],
         _padded([stretch.crops for stretch in stretches]),
@@ -164,9 +174,17 @@ def stack(stretches: list[Stretch], box: Box, multiple: int = 1) -> Stack:
         torch.tensor([len(stretch.crops) for stretch in stretches]),
         torch.tensor([len(stretch.wave) for stretch in stretches]),
         [stretch.change for stretch in stretches],
-        box,
+        stretches[0].box,
         -(-longest // multiple) * multiple,
+        torch.stack(voices) if voices else None,
     )
+
+
+def _collated(stretches: Sequence[Stretch], *, collate_fn_map: object = None) -> Stack:
+    return stack(stretches)
+
+
+default_collate_fn_map[Stretch] = _collated  # so that a plain DataLoader stacks them
 
 
 def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.device) -> Batch:
@@ -179,7 +197,8 @@ def vary(stacked: Stack, video: VideoConfig, audio: AudioConfig, device: torch.d
     mel = log_mel(stacked.waves.to(device, non_blocking=True), audio)
     most = audio.mel_frames(stacked.time, video.fps)
     mel = _stretched(mel.mT, stacked.samples // audio.hop_length, mel_frames, most).mT.contiguous()
-    return Batch(stacked.keys, augmented, frames, mel, mel_frames)
+    voices = None if stacked.voices is None else stacked.voices.to(device, non_blocking=True)
+    return Batch(stacked.keys, augmented, frames, mel, mel_frames, voices)
 
 
 def _windows(stacked: Stack, video: VideoConfig, device: torch.device) -> Float[Tensor, "batch frames channels s s"]:

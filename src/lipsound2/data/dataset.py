@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from lipsound2.data.augment import (
 )
 from lipsound2.data.cache import ClipCache
 from lipsound2.data.shards import Entry, read_crops, read_index, read_wave
+from lipsound2.data.voices import Voices
 from lipsound2.errors import DataError
 
 HOLD_OUT = 10
@@ -57,13 +59,17 @@ class Place(NamedTuple):
 
 
 class ClipDataset(Dataset[Stretch]):
-    """Clips of one split of a prepared folder, whole or cut to stretches; `batch` stacks them for a model.
+    """Clips of one split of a prepared folder, whole or cut to stretches; `vary` makes stacked ones a model's batch.
+
+        data = ClipDataset(Path("prepared"))
+        for stacked in DataLoader(data, batch_size=8, shuffle=True):
+            batch = data.vary(stacked)  # video, mel and their lengths
 
     Args:
         folder: What `lipsound2 prepare` wrote.
         split: `train`, `val` or `test`.
-        audio: Settings of the mel.
-        video: Settings of the encoder's input.
+        audio: Settings of the mel; by default those of `AudioConfig`.
+        video: Settings of the encoder's input; by default those of `VideoConfig`.
         augment: Augmentation of training clips; None for none.
         seed: Random seed of the augmentation, combined with epoch and index.
         limit: Number of clips, spread evenly over the split; 0 takes all.
@@ -71,8 +77,10 @@ class ClipDataset(Dataset[Stretch]):
         speakers: Speakers whose clips are used; empty takes all.
         seconds: Longest stretch; a longer clip is as many examples as such stretches fit into it, each of which
             begins somewhere else in every epoch. 0 takes clips whole.
+        voices: Whether examples come with a speaker embedding, of another clip of the same speaker.
 
     Attributes:
+        epoch: Epoch of places that are given by their number alone; it seeds their augmentation.
         device: Where decoded clips are cached.
         multiple: Batches are padded to a multiple of so many video frames.
         lags: Mel frames by which the audio of a clip is late, by key; examples have this delay removed.
@@ -81,23 +89,24 @@ class ClipDataset(Dataset[Stretch]):
     def __init__(
         self,
         folder: Path,
-        split: str,
-        audio: AudioConfig,
-        video: VideoConfig,
+        split: str = "train",
+        audio: AudioConfig | None = None,
+        video: VideoConfig | None = None,
         augment: AugmentConfig | None = None,
         seed: int = 0,
         limit: int = 0,
         cache_gb: float = 2.0,
         speakers: Sequence[str] = (),
         seconds: float = 0.0,
+        voices: bool = False,
     ) -> None:
         self.folder = folder
         entries = choose_entries(folder, split, speakers)
         if not entries:
-            raise DataError(f"{folder} holds no clip of split {split!r}", "prepare a corpus that has one")
+            raise without_clips(folder, split, speakers)
         self.entries = spread(entries, limit)
-        self.audio = audio
-        self.video = video
+        self.audio = audio = audio or AudioConfig()
+        self.video = video = video or VideoConfig()
         self.augment = augment
         self.seed = seed
         self._check_rates()
@@ -105,10 +114,13 @@ class ClipDataset(Dataset[Stretch]):
         places = [(clip, part) for clip, entry in enumerate(self.entries) for part in range(self._parts(entry))]
         self.places = places if augment else spread(places, limit)
         self.box = seen_box(video, augment)
+        self.epoch = 0
         self.device = torch.device("cpu")
         self.multiple = 1
         self.lags: dict[str, int] = {}
         self._cache = ClipCache[Decoded](cache_gb)
+        speakers_of_clips = [str(entry.meta["speaker"]) for entry in self.entries]
+        self.voices = Voices(speakers_of_clips, self.wave, audio.sample_rate) if voices else None
         self._of_speaker: dict[object, list[int]] = {}
         for clip, entry in enumerate(self.entries):
             self._of_speaker.setdefault(entry.meta["speaker"], []).append(clip)
@@ -116,7 +128,14 @@ class ClipDataset(Dataset[Stretch]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, place: Place) -> Stretch:
+    def __getitem__(self, place: Place | int) -> Stretch:
+        """Return an example.
+
+        Raises:
+            IndexError: There are not so many.
+        """
+        if not isinstance(place, Place):
+            place = Place(self.epoch, range(len(self))[place])
         index, part = self.places[place.clip]
         clip = self._clip(index)
         key = self.entries[index].key
@@ -124,7 +143,8 @@ class ClipDataset(Dataset[Stretch]):
         if self.augment is None:
             frames = min(len(clip.crops), self.frames or len(clip.crops))
             start = min(part * frames, len(clip.crops) - frames)
-            return self._cut(key, clip, start, start + frames, Change(Jitter(), frames))
+            plain = self._cut(key, clip, start, start + frames, Change(Jitter(), frames))
+            return replace(plain, voice=self.voices.following(index)) if self.voices else plain
         if rng.random() < self.augment.splice:
             clip = self._spliced(clip, index, rng)
         jitter = draw_jitter(self.augment, rng)
@@ -132,19 +152,20 @@ class ClipDataset(Dataset[Stretch]):
         rate = 1 + rng.uniform(-self.augment.speed, self.augment.speed)
         start, stop, frames = self._chosen(len(clip.crops), part, rate, rng)
         spans = tuple((max(first - start, 0), max(last - start, 0)) for first, last in hidden)
-        return self._cut(key, clip, start, stop, Change(jitter, frames, spans))
+        varied = self._cut(key, clip, start, stop, Change(jitter, frames, spans))
+        return replace(varied, voice=self.voices.drawn(index, rng)) if self.voices else varied
 
     def batch(self, examples: Sequence[Stretch]) -> Stack:
         """Pad and stack examples; runs in a loader process or in the training process."""
-        return stack(list(examples), self.box, self.multiple)
+        return stack(examples, self.multiple)
 
-    def vary(self, stacked: Stack, device: torch.device) -> Batch:
+    def vary(self, stacked: Stack, device: torch.device | None = None) -> Batch:
         """Augment a batch and compute its mels, on `device`."""
-        return vary(stacked, self.video, self.audio, device)
+        return vary(stacked, self.video, self.audio, device or self.device)
 
-    def load(self, places: Sequence[Place], device: torch.device | None = None) -> Batch:
+    def load(self, places: Sequence[Place | int], device: torch.device | None = None) -> Batch:
         """Load a batch."""
-        return self.vary(self.batch([self[place] for place in places]), device or self.device)
+        return self.vary(self.batch([self[place] for place in places]), device)
 
     @property
     def lengths(self) -> list[int]:
@@ -205,7 +226,7 @@ class ClipDataset(Dataset[Stretch]):
         """Cut video and audio to the same time."""
         first, last = self._sample(start), self._sample(stop)
         wave = clip.wave[first:last]
-        return Stretch(key, clip.crops[start:stop], pad(wave, (0, last - first - len(wave))), change)
+        return Stretch(key, clip.crops[start:stop], pad(wave, (0, last - first - len(wave))), change, box=self.box)
 
     def _sample(self, frame: int) -> int:
         """Return the first sample of a video frame."""
@@ -253,6 +274,28 @@ def choose_entries(folder: Path, split: str, speakers: Sequence[str] = ()) -> li
         train = splits["train"]
         splits |= {"val": train[1::HOLD_OUT], "train": [e for i, e in enumerate(train) if i % HOLD_OUT != 1]}
     return splits[split]
+
+
+def without_clips(folder: Path, split: str, speakers: Sequence[str] = (), with_what: str = "") -> DataError:
+    """Return the error of a split that has no clip.
+
+    Args:
+        folder: What `lipsound2 prepare` wrote.
+        split: The split.
+        speakers: Speakers whose clips are used; empty takes all.
+        with_what: What the clips lack, such as ` with a transcript`.
+    """
+    entries = read_index(folder)
+    used = [entry for entry in entries if not speakers or entry.meta["speaker"] in speakers]
+    if entries and not used:
+        known = ", ".join(sorted({str(entry.meta["speaker"]) for entry in entries})[:10])
+        return DataError(f"{folder} holds no clip of {', '.join(speakers)}", f"its speakers are {known}")
+    if split == "val" and len(used) == 1 and not with_what:
+        return DataError(
+            f"{folder} holds 1 clip only, so that none is left to validate on",
+            "prepare more videos, or a longer one, which is cut into several clips",
+        )
+    return DataError(f"{folder} holds no clip of split {split!r}{with_what}", "prepare a corpus that has one")
 
 
 class EpochBatches(Sampler[list[Place]]):

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lipsound2.corpora.clip import Clip
-from lipsound2.data.shards import INDEX_NAME, Entry, read_index, read_shard, to_lines, whole
+from lipsound2.data.shards import INDEX_NAME, Entry, clip_of, read_index, read_shard, to_lines, whole
 from lipsound2.errors import DataError
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.plans import changes, read_plan, write_plan
@@ -103,9 +103,16 @@ def _complete(
 
 
 def _accounted(clips: list[Clip], entries: list[Entry], failures: dict[str, dict[str, object]]) -> bool:
-    """Return whether each clip of a shard is in it or failed."""
-    ids = [str(entry.meta.get("id")) for entry in entries]
-    return Counter(ids + [clip.id for clip in clips if clip.id in failures]) == Counter(clip.id for clip in clips)
+    """Return whether each clip of a shard is in it, in as many samples as were made of it, or failed."""
+    there, made = Counter(clip_of(entry.meta) for entry in entries), Counter[str]()
+    for entry in entries:
+        account = entry.meta.get("account")
+        if "clip" not in entry.meta:
+            made[clip_of(entry.meta)] += 1
+        elif isinstance(account, dict):
+            made[clip_of(entry.meta)] += account["samples"]
+    failed = [clip.id for clip in clips if clip.id in failures]
+    return there == made and Counter([*there, *failed]) == Counter(clip.id for clip in clips)
 
 
 def _restage(output: Path, name: str, clips: list[Clip], failures: dict[str, dict[str, object]]) -> bool:
@@ -145,7 +152,7 @@ def _splits_begun(output: Path) -> dict[str, str]:
         return _splits(listing)
     begun = {str(row.get("clip")): "" for row in read_failures(output)}
     for shard, entries in (_indexed(output) or {}).items():
-        begun |= {str(entry.meta.get("id")): shard.rpartition("-")[0] for entry in entries}
+        begun |= {clip_of(entry.meta): shard.rpartition("-")[0] for entry in entries}
     return begun
 
 

@@ -1,7 +1,6 @@
-"""A clip -> a sample: the aligned face as a small video, its audio, and metadata."""
+"""A sample: an aligned face as a small video, its audio, and metadata; encoded and decoded."""
 
 import io
-import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,17 +9,11 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, UInt8
 
-from lipsound2 import faces, media
-from lipsound2.corpora.clip import Clip
-from lipsound2.errors import DataError, MediaError
-from lipsound2.runtime.names import sample_key
+from lipsound2 import faces
+from lipsound2.errors import DataError
 
 Crops = UInt8[np.ndarray, "frames 160 160 3"]
 Wave = Float32[np.ndarray, " samples"]
-
-
-MAX_LOST = 0.1
-"""Share of missing or frozen frames above which a clip is refused."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +24,20 @@ class SampleConfig:
         fps: Frame rate.
         sample_rate: Of the audio, in Hz.
         detect_every: Frames from one face detection to the next.
-        face: Which face, as in `faces.select`.
+        several: What is used while several faces of similar size are seen: `leave` none, `largest`, `each`.
         max_mismatch: Largest difference in seconds between the durations of video and audio.
         min_seconds: Shortest stretch with a face that is kept.
+        longest: Seconds beyond which a stretch is split at a pause.
         quality: H.264 constant rate factor of the face video; lower is better and larger.
     """
 
     fps: int = 25
     sample_rate: int = 16_000
     detect_every: int = 5
-    face: str = "largest"
+    several: str = "leave"
     max_mismatch: float = 0.25
     min_seconds: float = 0.5
+    longest: float = 20.0
     quality: int = 12
 
 
@@ -52,57 +47,6 @@ class Sample(NamedTuple):
     key: str
     files: dict[str, bytes]
     meta: dict[str, object]
-
-
-def make_sample(clip: Clip, detector: faces.Detector, config: SampleConfig) -> Sample:
-    """Detect and crop the face of a clip, and cut its audio to the same time.
-
-    Raises:
-        LipSoundError: The clip cannot be used; the message says why.
-    """
-    wave = media.read_audio(clip.video, config.sample_rate)
-    if wave is None:
-        raise MediaError(f"{clip.video} has no audio")
-    stream = media.stream_frames(clip.video, config.fps)
-    tracking = faces.find_tracks(stream, detector, config.detect_every)
-    _check(stream.account, clip)
-    seconds = tracking.frames / config.fps
-    mismatch = abs(len(wave) / config.sample_rate - seconds)
-    if mismatch > config.max_mismatch:
-        raise DataError(
-            f"video ({seconds:.2f} s) and audio ({len(wave) / config.sample_rate:.2f} s) differ by more than "
-            f"{config.max_mismatch:g} s"
-        )
-    track = max(faces.select(tracking, config.face)[0], key=len)
-    if len(track) < config.min_seconds * config.fps:
-        raise DataError(f"the face is visible for only {len(track) / config.fps:.2f} s")
-    crops = np.stack(list(faces.crop_faces(media.stream_frames(clip.video, config.fps), track)))
-    meta: dict[str, object] = {
-        "id": clip.id,
-        "speaker": clip.speaker,
-        "split": clip.split,
-        "transcript": clip.transcript,
-        "frames": len(track),
-        "first_frame": track.start,
-        "fps": config.fps,
-        "sample_rate": config.sample_rate,
-    }
-    if notes := stream.account.notes():
-        meta["notes"] = list(notes)
-    files = {
-        "json": json.dumps(meta, ensure_ascii=False, sort_keys=True).encode(),
-        "mp4": encode_crops(crops, config.fps, config.quality),
-        "flac": encode_wave(_stretch(wave, track, config), config.sample_rate),
-    }
-    return Sample(sample_key(clip.id), files, meta)
-
-
-def _check(pictures: media.PictureAccount, clip: Clip) -> None:
-    if pictures.lost_share > MAX_LOST:
-        raise MediaError(
-            f"{clip.video}: {pictures.lost_share:.0%} of the frames are missing ({'; '.join(pictures.notes())})",
-            f"copy or record the file again; at most {MAX_LOST:.0%} may be",
-        )
 
 
 def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
@@ -147,9 +91,3 @@ def decode_wave(data: bytes) -> Wave:
     if wave.ndim != 1:
         raise DataError(f"its audio has {wave.shape[1]} channels, one was expected")
     return wave
-
-
-def _stretch(wave: Wave, track: faces.FaceTrack, config: SampleConfig) -> Float32[np.ndarray, " stretch"]:
-    """Cut the audio of a face track, padded with silence to its exact length."""
-    start, stop = (frame * config.sample_rate // config.fps for frame in (track.start, track.stop))
-    return np.pad(wave[start:stop], (0, max(0, stop - max(len(wave), start))))

@@ -2,11 +2,15 @@
 
 import io
 import json
+import struct
+import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +23,45 @@ from lipsound2.data.sample import Sample, Wave, decode_crops, decode_wave
 from lipsound2.errors import DataError, LipSoundError, guard
 from lipsound2.runtime.atomic import atomic_path
 from lipsound2.runtime.names import sample_key
+from lipsound2.runtime.remote import exists, is_remote, read, url_of
 
 INDEX_NAME = "index.jsonl"
+_COMMON = ("speaker", "split")
+_MOST = 1 << 63
 REPAIR = "run the same prepare again, which replaces damaged shards; joined or generated folders are written again"
 
 
-@dataclass(frozen=True)
+class Members(Mapping[str, tuple[int, int]]):
+    """For each suffix of a sample, the offset and the size of its content; of a million samples in little memory.
+
+    Args:
+        places: The same as any mapping.
+    """
+
+    __slots__ = ("_places", "_suffixes")
+
+    def __init__(self, places: Mapping[str, tuple[int, int]]) -> None:
+        self._suffixes = _shared(tuple(map(sys.intern, places)))
+        self._places = struct.pack(f"<{2 * len(places)}Q", *chain.from_iterable(places.values()))
+
+    def __getitem__(self, suffix: str) -> tuple[int, int]:
+        if suffix not in self._suffixes:
+            raise KeyError(suffix)
+        offset, size = struct.unpack_from("<QQ", self._places, 16 * self._suffixes.index(suffix))
+        return offset, size
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._suffixes)
+
+    def __len__(self) -> int:
+        return len(self._suffixes)
+
+
+_shared = cache(lambda names: names)
+"""The first tuple of those that are equal."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """Location and metadata of a sample.
 
@@ -37,7 +74,7 @@ class Entry:
 
     key: str
     shard: str
-    members: dict[str, tuple[int, int]]
+    members: Mapping[str, tuple[int, int]]
     meta: dict[str, object]
 
 
@@ -56,6 +93,19 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> list[Entry]:
     return entries
 
 
+def clip_of(meta: dict[str, object]) -> str:
+    """Return the id of the clip that a sample is, or is a part of."""
+    return str(meta.get("clip", meta.get("id")))
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Yield the samples of a small shard that `write_shard` wrote."""
+    with tarfile.open(path) as tar:
+        for key, members in groupby(tar, lambda info: info.name.rpartition(".")[0]):
+            files = {info.name.rpartition(".")[2]: read.read() for info in members if (read := tar.extractfile(info))}
+            yield Sample(key, files, json.loads(files["json"]))
+
+
 def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
     """Read one file of one sample.
 
@@ -66,6 +116,8 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
     if suffix not in entry.members:
         raise DataError(f"{path} holds no {suffix} of the clip {entry.meta.get('id', entry.key)}", REPAIR)
     offset, size = entry.members[suffix]
+    if is_remote(folder):
+        return _read_stored(path, offset, size)
     try:
         with path.open("rb") as file:
             if offset + size > file.seek(0, io.SEEK_END):
@@ -74,6 +126,14 @@ def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:
             return file.read(size)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", REPAIR) from error
+
+
+def _read_stored(path: Path, offset: int, size: int) -> bytes:
+    """Read a part of a shard in an object store."""
+    data = read(path, offset, size)
+    if len(data) < size:
+        raise DataError(f"{url_of(path)} is shorter than its index says", REPAIR)
+    return data
 
 
 def read_wave(folder: Path, entry: Entry) -> Wave:
@@ -159,13 +219,20 @@ def read_shard(path: Path) -> list[Entry]:
 
 def to_lines(records: Iterable[Entry] | Iterable[dict[str, object]]) -> str:
     """Write records as JSON, one a line."""
-    plain = (record if isinstance(record, dict) else asdict(record) for record in records)
-    return "".join(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n" for record in plain)
+    return "".join(json.dumps(_plain(record), ensure_ascii=False, sort_keys=True) + "\n" for record in records)
 
 
-def entries_from_lines(text: str) -> list[Entry]:
-    """Read what `to_lines` wrote."""
-    return [_entry(json.loads(line)) for line in text.split("\n") if line]
+def _plain(record: Entry | dict[str, object]) -> dict[str, object]:
+    if isinstance(record, dict):
+        return record
+    members = dict(record.members)
+    return {"key": record.key, "shard": record.shard, "members": members, "meta": record.meta}
+
+
+def entries_from_lines(lines: Iterable[str]) -> list[Entry]:
+    """Read what `to_lines` wrote, line by line."""
+    decode = json.JSONDecoder().decode
+    return [_entry(decode(line)) for line in lines if line not in ("", "\n")]
 
 
 def _entry(row: dict[str, Any]) -> Entry:
@@ -182,13 +249,17 @@ def _entry(row: dict[str, Any]) -> Entry:
         raise ValueError(f"a shard is a file of the folder, not {shard!r}")
     if meta.get("split") not in SPLITS:
         raise ValueError(f"{key} is of the split {meta.get('split')!r}, one of {', '.join(SPLITS)} was expected")
-    if not all(isinstance(meta.get(name), str) for name in ("id", "speaker")):
-        raise ValueError(f"{key} has no id or no speaker")
-    if not all(type(meta.get(name)) is int and meta[name] > 0 for name in ("fps", "sample_rate")):
+    if not (isinstance(meta.get("id"), str) and isinstance(meta.get("speaker"), str)):
+        raise TypeError(f"{key} has no id or no speaker")
+    fps, rate = meta.get("fps"), meta.get("sample_rate")
+    if not (type(fps) is int and fps > 0 and type(rate) is int and rate > 0):
         raise ValueError(f"{key} has no fps or no sample_rate")
-    if not all(type(number) is int and number >= 0 for pair in members.values() for number in pair):
-        raise ValueError(f"the files of {key} have no valid places")
-    return Entry(key, shard, members, meta)
+    for offset, size in members.values():
+        if not (type(offset) is int and type(size) is int and 0 <= offset < _MOST and 0 <= size < _MOST):
+            raise ValueError(f"the files of {key} have no valid places")
+    # What many entries have in common is kept once.
+    known = {sys.intern(name): sys.intern(value) if name in _COMMON else value for name, value in meta.items()}
+    return Entry(key, sys.intern(shard), Members(members), known)
 
 
 def read_index(folder: Path) -> list[Entry]:
@@ -198,10 +269,14 @@ def read_index(folder: Path) -> list[Entry]:
         DataError: The folder was not prepared, or not to its end.
     """
     path = folder / INDEX_NAME
-    if not path.is_file():
+    if not exists(path):
         raise DataError(f"{folder} holds no {INDEX_NAME}", "make it with: lipsound2 prepare CORPUS FOLDER -o OUTPUT")
     try:
-        entries = entries_from_lines(path.read_text(encoding="utf-8"))
+        if is_remote(path):
+            entries = entries_from_lines(read(path).decode().split("\n"))
+        else:
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                entries = entries_from_lines(lines)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}", REPAIR) from error
     return _distinct(entries)

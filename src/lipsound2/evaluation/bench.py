@@ -13,9 +13,10 @@ from lipsound2.audio import log_mel
 from lipsound2.data.sample import encode_wave
 from lipsound2.errors import LipSoundError, StorageError, guard
 from lipsound2.evaluation import words
-from lipsound2.evaluation.material import Item, Material, Source, open_material
+from lipsound2.evaluation.material import Item, Material, Source
 from lipsound2.evaluation.metrics import Meter, UnmeasurableError, choose_meters
 from lipsound2.evaluation.score import Scores, score
+from lipsound2.evaluation.selection import load
 from lipsound2.evaluation.sound import RATE, Sound, Wave
 from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult, all_metrics
 from lipsound2.evaluation.tables import sound_path
@@ -66,6 +67,7 @@ class Job:
 
     Attributes:
         settings: What is evaluated.
+        items: The clips.
         vocoders: By name, as what they are asked for; the first is that of the pack's row.
         rows: In the order of the tables.
         judges: Recognisers by name.
@@ -75,6 +77,7 @@ class Job:
     """
 
     settings: Settings
+    items: tuple[Item, ...]
     vocoders: dict[str, str]
     rows: tuple[Row, ...]
     judges: tuple[str, ...]
@@ -101,7 +104,7 @@ class Bench:
         self.job = job
         settings = job.settings
         self.meters = choose_meters(settings.metrics)
-        self.material: Material = open_material(settings.source)
+        self.material: Material = load(settings.source, job.items)
         pack, device = find_pack(settings.pack), find_device(settings.device)
         model, detector = pack.load_model(device), job.detector()
         self.audio = model.config.audio
@@ -158,7 +161,7 @@ class Bench:
         return self._vocode(self.pipelines[row.name.removeprefix(f"{CEILING}-")], mel)
 
     def _vocode(self, pipeline: Pipeline, mel: torch.Tensor) -> Wave:
-        return pipeline.vocode(mel.contiguous().to(next(pipeline.model.parameters()).device))
+        return pipeline.vocode(mel.contiguous().to(pipeline.model.device))
 
     def _listen(self, scores: Scores, made: Sound | str, transcript: str | None) -> dict[str, str]:
         """Let every recogniser listen; its error rates go to the scores."""
@@ -191,7 +194,7 @@ def lost(item: Item, job: Job, meters: Sequence[Meter], reason: str) -> ClipResu
 
 
 def _empty(item: Item) -> ClipResult:
-    result = ClipResult(item.id, item.speaker, None)
+    result = ClipResult(item.id, item.speaker, None, trained=item.trained)
     result.said = words.normalize(item.transcript) if item.transcript else ""
     return result
 

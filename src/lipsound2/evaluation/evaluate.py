@@ -15,7 +15,7 @@ An interrupted run can be resumed.
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from lipsound2.errors import LipSoundError, StorageError
 from lipsound2.evaluation import words
 from lipsound2.evaluation.bench import Job, MelFrame, Numbered, Row, Settings, caught, lost, open_bench, staged
 from lipsound2.evaluation.html import write_html
-from lipsound2.evaluation.material import Item, Source, load_material, open_material
+from lipsound2.evaluation.material import Source
 from lipsound2.evaluation.metrics import choose_meters
+from lipsound2.evaluation.selection import KEEP, Selection, select, training_clips
 from lipsound2.evaluation.summary import (
     CEILING,
     FLOOR,
@@ -41,14 +42,16 @@ from lipsound2.evaluation.summary import (
     all_metrics,
     summarize,
 )
-from lipsound2.evaluation.tables import SOUNDS_NAME, write_tables
+from lipsound2.evaluation.tables import SOUNDS_NAME, trained_note, write_tables
 from lipsound2.faces import Detector, MtcnnDetector
 from lipsound2.inference.pipeline import Pipeline, load
 from lipsound2.packs import Pack, find_pack
+from lipsound2.packs.history import History
 from lipsound2.runtime.devices import find_device
 from lipsound2.runtime.executors import Worker, choose
 from lipsound2.runtime.plans import changes, write_plan
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
+from lipsound2.runtime.terminal import say, warn
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.synthesis import WaveGlowVocoder
 
@@ -81,9 +84,10 @@ def evaluate(
     """
     found = find_pack(settings.pack)
     choose_meters(settings.metrics)  # fail early for unknown metrics
-    items = open_material(settings.source).items
-    job, note = _plan(settings, found, output, detector)
-    report = _Report(job, found, items, note, force)
+    selection = select(settings.source, found.history)
+    _tell(selection, found)
+    job, note = _plan(settings, found, selection, output, detector)
+    report = _Report(job, found, selection, note, force)
     device = find_device(settings.device)
     with _one_thread():
         resumable_map(report, choose(workers or (1 if device != "cpu" else 0)), progress)
@@ -95,17 +99,18 @@ class _Report(FolderJob[Numbered]):
 
     title = "evaluate"
 
-    def __init__(self, job: Job, found: Pack, items: list[Item], note: str, force: bool) -> None:
+    def __init__(self, job: Job, found: Pack, selection: Selection, note: str, force: bool) -> None:
         self.output = job.output
         self.job = job
         self.found = found
-        self.clips = items
+        self.clips = selection.items
+        self.selection = selection
         self.note = note
         self.force = force
 
     def begin(self) -> None:
         """Check that the report is the same, or that another may be replaced."""
-        _begin(self.output, _fingerprint(self.job, self.found, self.clips), self.force)
+        _begin(self.output, _fingerprint(self.job, self.found), self.force)
 
     def items(self) -> Sequence[Numbered]:
         """List the clips."""
@@ -129,30 +134,47 @@ class _Report(FolderJob[Numbered]):
         results = [ClipResult.read(staged(self.output, index)) for index in range(len(self.clips))]
         titles = {row.name: row.title for row in self.job.rows}
         metrics = all_metrics(choose_meters(self.job.settings.metrics), self.job.judges)
-        self.summary = summarize(results, titles, metrics, _facts(self.job, self.found, self.note))
+        self.summary = summarize(results, titles, metrics, _facts(self.job, self.found, self.selection, self.note))
         write_html(self.output, self.summary, results)
         write_tables(self.output, self.summary, results)
 
 
-def _plan(settings: Settings, found: Pack, output: Path, detector: Callable[[], Detector]) -> tuple[Job, str]:
+def _tell(selection: Selection, found: Pack) -> None:
+    """Say which clips are evaluated, and warn of those that the pack was trained on."""
+    name = found.info.name
+    if not found.history:
+        say(f"{name} does not say which clips it was trained on: see to it that none of these are among them")
+    if selection.moved:
+        say(f"{selection.moved} of {len(selection.items)} clips are of another split in the data: {name}'s own counts")
+    if selection.left_out:
+        every = selection.left_out + len(selection.items)
+        warn(f"{selection.left_out} of {every} clips are left out: {name} was trained on them; {KEEP}")
+    if selection.trained:
+        warn(trained_note(selection.trained, len(selection.items), name))
+
+
+def _plan(
+    settings: Settings, found: Pack, selection: Selection, output: Path, detector: Callable[[], Detector]
+) -> tuple[Job, str]:
     pipeline = load(settings.pack, settings.vocoder, "cpu")
     vocoder = pipeline.vocoder.name
     vocoders = {vocoder: settings.vocoder or found.info.vocoder, GriffinLim.name: GriffinLim.name}
     if found.waveglow:
         vocoders.setdefault(WaveGlowVocoder.name, WaveGlowVocoder.name)
-    mean, note = _mean_mel(settings.source, pipeline)
+    mean, note = _mean_mel(settings.source, found.history, pipeline)
     rows = [Row(PACK, f"{found.info.name}, {vocoder}")]
     rows += [Row(f"{CEILING}-{name}", f"reference mel, {name}") for name in vocoders]
     rows += [Row(FLOOR, f"mean mel, {vocoder}"), Row(TRUE, "reference audio")]
     protocol = settings.source.protocol
     grammar = find_protocol(protocol).grammar if protocol else None
     judges = words.find_judges(settings.recognizers, found.recognizer, grammar)
-    return Job(settings, vocoders, tuple(rows), judges, mean, output, detector), note
+    judges = words.judges_for(settings.metrics, judges)
+    return Job(settings, tuple(selection.items), vocoders, tuple(rows), judges, mean, output, detector), note
 
 
-def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
+def _mean_mel(source: Source, history: History, pipeline: Pipeline) -> tuple[MelFrame, str]:
     """Return the mean log-mel frame of the train split, else that of the pack's own training data."""
-    material = load_material(replace(source, split="train", speakers=(), limit=FLOOR_CLIPS))
+    material = training_clips(source, history, FLOOR_CLIPS)
     audio = pipeline.model.config.audio
     mels = []
     for index in range(len(material.items)):
@@ -164,7 +186,7 @@ def _mean_mel(source: Source, pipeline: Pipeline) -> tuple[MelFrame, str]:
     return torch.cat(mels, dim=1).mean(dim=1).numpy(), f"the mean mel is that of {len(mels)} training clips"
 
 
-def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
+def _facts(job: Job, found: Pack, selection: Selection, note: str) -> dict[str, object]:
     source = job.settings.source
     return {
         "pack": {"name": found.info.name, "version": found.info.version, "model_sha256": found.model_digest},
@@ -175,17 +197,21 @@ def _facts(job: Job, found: Pack, note: str) -> dict[str, object]:
         "speakers": list(source.speakers),
         "protocol": source.protocol,
         "floor": note,
+        "history": bool(found.history),
+        "trained_on": selection.trained,
+        "left_out": selection.left_out,
+        "moved": selection.moved,
     }
 
 
-def _fingerprint(job: Job, found: Pack, items: list[Item]) -> dict[str, Any]:
+def _fingerprint(job: Job, found: Pack) -> dict[str, Any]:
     """Return all that the report depends on, so that a run is only resumed with the same."""
     plan = asdict(job.settings) | {
         "source": str(job.settings.source),
         "model": found.model_digest,
         "judges": job.judges,
     }
-    return plan | {"rows": [asdict(row) for row in job.rows], "mean": job.mean.tobytes().hex(), "items": items}
+    return plan | {"rows": [asdict(row) for row in job.rows], "mean": job.mean.tobytes().hex(), "items": job.items}
 
 
 def _begin(output: Path, plan: dict[str, Any], force: bool) -> None:

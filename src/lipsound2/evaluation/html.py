@@ -14,13 +14,26 @@ from matplotlib.figure import Figure
 from lipsound2 import plots
 from lipsound2.evaluation.metrics import Metric
 from lipsound2.evaluation.sound import Sound
-from lipsound2.evaluation.summary import CEILING, PACK, TRUE, ClipResult, Summary
-from lipsound2.evaluation.tables import cell, headline, label, missing_lines, published_table, sections, sound_path
+from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult, Summary
+from lipsound2.evaluation.tables import (
+    cell,
+    headline,
+    label,
+    missing_lines,
+    notes,
+    published_table,
+    sections,
+    shown_metrics,
+    sound_path,
+)
 from lipsound2.runtime.atomic import write_text
 
 HTML_NAME = "report.html"
 RANKED_BY = "estoi"
 """Metric by which the best, the median and the worst clip are chosen."""
+
+GLANCE = ("stoi", "estoi", "pesq_wb_16k", "dnsmos_ovrl")
+"""Metrics at the top of the page, besides the word error rates."""
 
 DRAWN = ("stoi", "estoi", "pesq_wb_16k", "mcd", "dnsmos_ovrl")
 """Metrics whose distributions are drawn, besides the word error rates."""
@@ -36,6 +49,7 @@ img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
 figure { margin: 0 0 1rem; }
 .players { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 1rem; }
 .players audio { width: 100%; }
+.warning { border-left: 4px solid #d60; padding-left: .7rem; font-weight: 600; }
 section.clip { border-top: 2px solid var(--line); padding-top: .5rem; margin-top: 1.5rem; }
 code { background: var(--soft); padding: .1rem .3rem; border-radius: 3px; }
 """
@@ -47,13 +61,15 @@ def write_html(folder: Path, summary: Summary, results: Sequence[ClipResult]) ->
     parts = [
         f"<h1>{escape(summary.titles[PACK])}</h1>",
         f"<p>{escape(headline(summary))}. {escape(_context(summary))}</p>",
+        *(f'<p class="warning">{escape(note)}.</p>' for note in notes(summary)),
+        _glance(summary),
+        *_clips(folder, summary, results),
+        "<h2>All figures</h2>",
         "<p>Means over clips with bootstrap 95 % intervals. A figure that is missing for some clips says so.</p>",
         *(_section(summary, name, metrics) for name, metrics in sections(summary).items()),
         _published(summary),
-        _missing(summary),
-        "<h2>Distributions</h2>",
         *_distributions(summary, results),
-        *_clips(folder, summary, results),
+        _missing(summary),
         _methods(summary),
     ]
     page = (
@@ -64,10 +80,28 @@ def write_html(folder: Path, summary: Summary, results: Sequence[ClipResult]) ->
     write_text(folder / HTML_NAME, page)
 
 
-def ranked(results: Sequence[ClipResult]) -> dict[str, ClipResult]:
+def _glance(summary: Summary) -> str:
+    """Show the figures that most readers look for, of the pack and of what it lies between."""
+    rows = [row for row in summary.titles if row in (PACK, FLOOR) or row.startswith(CEILING)]
+    metrics = [metric for metric in shown_metrics(summary) if metric.name in GLANCE or metric.name.startswith("wer_")]
+    table = [[label(metric), *(_cell(summary, row, metric) for row in rows)] for metric in metrics]
+    return _table(["", *(summary.titles[row] for row in rows)], table) if table else ""
+
+
+def ranking(metrics: Sequence[Metric]) -> Metric | None:
+    """Return the metric that ranks clips: `RANKED_BY` if it was computed, else the first that has a direction."""
+    able = [metric for metric in metrics if metric.rises is not None]
+    return next((metric for metric in able if metric.name == RANKED_BY), able[0] if able else None)
+
+
+def ranked(results: Sequence[ClipResult], metrics: Sequence[Metric]) -> dict[str, ClipResult]:
     """Choose the best, the median and the worst clip of the pack; fewer where there are fewer clips."""
-    known = [result for result in results if RANKED_BY in result.rows[PACK].figures]
-    known.sort(key=lambda result: (-result.rows[PACK].figures[RANKED_BY], result.id))
+    by = ranking(metrics)
+    if by is None:
+        return {}
+    sign = -1 if by.rises else 1
+    known = [result for result in results if by.name in result.rows[PACK].figures]
+    known.sort(key=lambda result: (sign * result.rows[PACK].figures[by.name], result.id))
     places = {"Best": 0, "Median": len(known) // 2, "Worst": len(known) - 1}
     chosen: dict[str, ClipResult] = {}
     for name, place in places.items():
@@ -85,8 +119,9 @@ def _context(summary: Summary) -> str:
 
 
 def _section(summary: Summary, title: str, metrics: Sequence[Metric]) -> str:
+    """Write the table of a section."""
     rows = [[label(metric), *(_cell(summary, row, metric) for row in summary.titles)] for metric in metrics]
-    return f"<h2>{escape(title)}</h2>" + _table([title, *summary.titles.values()], rows)
+    return f"<h3>{escape(title)}</h3>" + _table(["", *summary.titles.values()], rows)
 
 
 def _cell(summary: Summary, row: str, metric: Metric) -> str:
@@ -121,7 +156,7 @@ def _missing(summary: Summary) -> str:
 
 
 def _distributions(summary: Summary, results: Sequence[ClipResult]) -> list[str]:
-    figures = []
+    figures: list[str] = []
     for metric in summary.metrics:
         if metric.name not in DRAWN and not metric.name.startswith("wer_"):
             continue
@@ -132,12 +167,13 @@ def _distributions(summary: Summary, results: Sequence[ClipResult]) -> list[str]
         }
         if any(groups.values()):
             figures.append(_figure(plots.distributions(groups, label(metric)), f"{metric.label} of each clip"))
-    return figures
+    return ["<h2>Distributions</h2>", *figures] if figures else []
 
 
 def _clips(folder: Path, summary: Summary, results: Sequence[ClipResult]) -> list[str]:
-    chosen = ranked(results)
-    parts = [f"<h2>Clips</h2><p>Chosen by {RANKED_BY.upper()} of the pack.</p>"] if chosen else []
+    metrics = shown_metrics(summary)
+    chosen, by = ranked(results, metrics), ranking(metrics)
+    parts = [f"<h2>Clips</h2><p>Chosen by {by.label} of the pack.</p>"] if by and chosen else []
     return parts + [_clip(folder, summary, place, result) for place, result in chosen.items()]
 
 
@@ -155,8 +191,9 @@ def _clip(folder: Path, summary: Summary, place: str, result: ClipResult) -> str
         if metric.section in ("main", "words") and metric.name in scores
     )
     said = f"<p>Reference: <q>{escape(result.said)}</q></p>" if result.said else ""
+    trained = " (the pack was trained on it)" if result.trained else ""
     return (
-        f'<section class="clip"><h3>{place}: {escape(result.id)}</h3><p>{escape(figures)}</p>{said}'
+        f'<section class="clip"><h3>{place}: {escape(result.id)}{trained}</h3><p>{escape(figures)}</p>{said}'
         f'<div class="players">{players}</div>{_figure(plots.mels_beside(mels), f"mels of {result.id}")}</section>'
     )
 

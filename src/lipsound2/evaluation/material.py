@@ -1,6 +1,6 @@
 """A prepared folder, or a folder of videos -> clips with their reference audio and a way to reconstruct them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,14 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from lipsound2 import corpora, media
 from lipsound2.audio import resample
 from lipsound2.corpora import Clip
-from lipsound2.corpora.clip import spread
-from lipsound2.corpora.protocols import find_protocol
-from lipsound2.data.shards import INDEX_NAME, Entry, read_crops, read_index, read_wave
+from lipsound2.data.fingerprint import FINGERPRINT, fingerprint
+from lipsound2.data.shards import INDEX_NAME, Entry, clip_of, read_crops, read_index, read_wave
 from lipsound2.errors import DataError, LipSoundError, MediaError
 from lipsound2.evaluation.sound import Wave
 from lipsound2.inference.pipeline import Pipeline
+from lipsound2.runtime.remote import exists
 
+FINGERPRINT_RATE = 16_000
 ALL = "all"
 """Takes the clips of every split."""
 
@@ -31,6 +32,7 @@ class Source:
         speakers: Whose clips; empty takes all.
         limit: Take only so many clips, spread evenly; 0 takes all.
         protocol: That splits the clips, see `protocols.PROTOCOLS`; without one they keep their own splits.
+        include_trained: Whether clips that the pack was trained on are kept in `val`, `test` and `all`.
     """
 
     data: Path
@@ -39,6 +41,7 @@ class Source:
     speakers: tuple[str, ...] = ()
     limit: int = 0
     protocol: str | None = None
+    include_trained: bool = False
 
     def takes(self, split: str, speaker: str) -> bool:
         """Return whether a clip of this split and speaker is selected."""
@@ -46,11 +49,23 @@ class Source:
 
 
 class Item(NamedTuple):
-    """What is known of a clip."""
+    """What is known of a clip.
+
+    Attributes:
+        id: Its name.
+        clip: Name of the clip that it is, or is a part of.
+        speaker: Who speaks.
+        transcript: What is said, if that is known.
+        split: As the data have it.
+        trained: Whether the pack was trained on it, or chosen by it where test clips are asked for.
+    """
 
     id: str
+    clip: str
     speaker: str
     transcript: str | None
+    split: str
+    trained: bool = False
 
 
 @runtime_checkable
@@ -62,6 +77,14 @@ class Material(Protocol):
     """
 
     items: list[Item]
+
+    def keep(self, items: list[Item]) -> None:
+        """Keep only these, which are among the clips, in their order."""
+        ...
+
+    def fingerprint(self, index: int) -> str:
+        """Return the fingerprint of a clip's audio; empty if there is none."""
+        ...
 
     def true(self, index: int, sample_rate: int) -> Wave:
         """Read the reference audio of a clip."""
@@ -77,14 +100,29 @@ class Prepared:
 
     def __init__(self, source: Source) -> None:
         self.folder = source.data
-        found = [e for e in read_index(source.data) if source.takes(str(e.meta["split"]), str(e.meta["speaker"]))]
-        if source.protocol:
-            found = _of_protocol(found, source.protocol)
-        self.entries: list[Entry] = spread(found, source.limit)
+        self.entries: list[Entry] = read_index(source.data)
         self.items = [
-            Item(str(entry.meta["id"]), str(entry.meta["speaker"]), _text(entry.meta.get("transcript")))
+            Item(
+                str(entry.meta["id"]),
+                clip_of(entry.meta),
+                str(entry.meta["speaker"]),
+                _text(entry.meta.get("transcript")),
+                str(entry.meta["split"]),
+            )
             for entry in self.entries
         ]
+
+    def keep(self, items: list[Item]) -> None:
+        """Keep only these clips."""
+        known = {str(entry.meta["id"]): entry for entry in self.entries}
+        self.items, self.entries = items, [known[item.id] for item in items]
+
+    def fingerprint(self, index: int) -> str:
+        """Return the fingerprint that was prepared; of a folder of an older version, compute it."""
+        entry = self.entries[index]
+        if FINGERPRINT in entry.meta:
+            return str(entry.meta[FINGERPRINT])
+        return _fingerprint(lambda: read_wave(self.folder, entry), int(str(entry.meta["sample_rate"])))
 
     def true(self, index: int, sample_rate: int) -> Wave:
         """Read the reference audio of a clip."""
@@ -104,18 +142,28 @@ class Videos:
     """Clips of a corpus or of a plain folder, spoken from the whole video as a user would."""
 
     def __init__(self, source: Source) -> None:
-        clips = corpora.find_reader(source.corpus)(source.data)
-        if source.protocol:
-            clips = find_protocol(source.protocol).assign(clips)
-        found = [clip for clip in clips if source.takes(clip.split, clip.speaker)]
-        self.clips: list[Clip] = spread(found, source.limit)
-        self.items = [Item(clip.id, clip.speaker, clip.transcript) for clip in self.clips]
+        self.clips: list[Clip] = list(corpora.find_reader(source.corpus)(source.data))
+        if any(clip.span for clip in self.clips):
+            raise DataError(
+                f"the clips of {source.data} are parts of videos, which are not spoken one by one",
+                f"prepare them first: lipsound2 prepare {source.corpus} {source.data} -o prepared/",
+            )
+        self.items = [Item(clip.id, clip.id, clip.speaker, clip.transcript, clip.split) for clip in self.clips]
+
+    def keep(self, items: list[Item]) -> None:
+        """Keep only these clips."""
+        known = {clip.id: clip for clip in self.clips}
+        self.items, self.clips = items, [known[item.id] for item in items]
+
+    def fingerprint(self, index: int) -> str:
+        """Return the fingerprint of a video's audio."""
+        return _fingerprint(lambda: self.true(index, FINGERPRINT_RATE), FINGERPRINT_RATE)
 
     def true(self, index: int, sample_rate: int) -> Wave:
         """Read the reference audio of a clip."""
-        video = self.clips[index].video
-        with _unnamed(video):
-            wave = media.read_audio(video, sample_rate)
+        sound = self.clips[index].audio or self.clips[index].video
+        with _unnamed(sound):
+            wave = media.read_audio(sound, sample_rate)
         if wave is None:
             raise MediaError("the video has no audio")
         return wave
@@ -136,39 +184,16 @@ def _unnamed(video: Path) -> Iterator[None]:
         raise type(error)(error.message.replace(str(video), "the video"), error.hint) from error
 
 
-def load_material(source: Source) -> Material:
-    """Find the clips, if there are any."""
-    return Prepared(source) if (source.data / INDEX_NAME).is_file() else Videos(source)
+def read_material(source: Source) -> Material:
+    """Find all clips of a source, of whatever split."""
+    return Prepared(source) if exists(source.data / INDEX_NAME) else Videos(source)
 
 
-def open_material(source: Source) -> Material:
-    """Find the clips.
-
-    Raises:
-        DataError: There are none.
-    """
-    material = load_material(source)
-    if not material.items:
-        speakers = f" of {', '.join(source.speakers)}" if source.speakers else ""
-        raise DataError(
-            f"{source.data} holds no clip of split {source.split!r}{speakers}", f"take all clips with --split {ALL}"
-        )
-    return material
-
-
-def _of_protocol(entries: list[Entry], name: str) -> list[Entry]:
-    """Keep the clips of a protocol, and see that they were prepared in its splits: none tested was trained on."""
-    protocol, kept = find_protocol(name), []
-    for entry in entries:
-        clip_id, own = str(entry.meta["id"]), str(entry.meta["split"])
-        wanted = protocol.split(clip_id, str(entry.meta["speaker"]), own)
-        if wanted and wanted != own:
-            raise DataError(
-                f"{clip_id} was prepared as {own}, the protocol {name} makes it {wanted}",
-                f"prepare and train with --protocol {name}",
-            )
-        kept += [entry] if wanted else []
-    return kept
+def _fingerprint(read: Callable[[], Wave], sample_rate: int) -> str:
+    try:
+        return fingerprint(read(), sample_rate)
+    except LipSoundError:  # it is reported where the clip is evaluated
+        return ""
 
 
 def _text(value: object) -> str | None:

@@ -26,6 +26,9 @@ SECTIONS = {
 }
 """Tables of a report with their titles."""
 
+WORD_METRICS = ("wer_", "cer_")
+"""How names of error rates begin; the recogniser follows."""
+
 LAG_SUFFIX = "_lag"
 """Suffix of metrics after lag compensation."""
 
@@ -185,7 +188,7 @@ def pitch(true: Sound, made: Sound) -> tuple[float | str, float]:
 
 def speaker(true: Sound, made: Sound) -> tuple[float]:
     """Compute the cosine similarity of speaker embeddings."""
-    from lipsound2.evaluation.voice import embed
+    from lipsound2.voice.encoder import embed
 
     if made.silent:
         raise UnmeasurableError("the generated audio is silent")
@@ -305,11 +308,15 @@ METERS: tuple[Meter, ...] = (
 def choose_meters(names: Sequence[str]) -> tuple[Meter, ...]:
     """Return the meters of some metrics, or all if none is named; one computation may give several metrics.
 
+    Error rates are not measured by meters but by recognisers.
+
     Raises:
         ConfigError: There is no such metric.
     """
     known = {metric.name for meter in METERS for metric in meter.metrics}
-    unknown = sorted(set(names) - known)
+    unknown = sorted(name for name in set(names) - known if not name.startswith(WORD_METRICS))
     if unknown:
-        raise ConfigError(f"no metric {unknown[0]!r}", f"known: {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"no metric {unknown[0]!r}", f"known: {', '.join(sorted(known))}, and wer_ or cer_ with a recogniser"
+        )
     return tuple(meter for meter in METERS if not names or {metric.name for metric in meter.metrics} & set(names))

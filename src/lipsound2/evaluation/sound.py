@@ -11,12 +11,10 @@ from jaxtyping import Bool, Float, Float32
 
 from lipsound2.audio import log_mel, resample
 from lipsound2.config import audio_16k
+from lipsound2.voice.encoder import SILENT_PEAK
 
 RATE = 16_000
 """Hz at which everything is measured, unless a metric names another rate."""
-
-SILENT_PEAK = 1e-3
-"""A wave that never exceeds this (-60 dB of full scale) counts as silence."""
 
 PITCH_HOP = 320
 """Samples from one pitch to the next."""

@@ -30,6 +30,7 @@ class ClipResult:
         said: The reference transcript, normalised, or empty.
         rows: The scores of each of its sounds.
         heard: Hypothesis of each recogniser for each row.
+        trained: Whether the pack was trained on the clip.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ClipResult:
     said: str = ""
     rows: dict[str, Scores] = field(default_factory=dict)
     heard: dict[str, dict[str, str]] = field(default_factory=dict)
+    trained: bool = False
 
     def write(self, path: Path) -> None:
         """Write as JSON."""

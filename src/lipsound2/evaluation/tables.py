@@ -39,6 +39,7 @@ def read_results(folder: Path, summary: Summary) -> list[ClipResult]:
         for line in _read_csv(folder / CLIPS_NAME):
             seconds = float(line["seconds"]) if line["seconds"] else None
             result = results.setdefault(line["clip"], ClipResult(line["clip"], line["speaker"], seconds, line["said"]))
+            result.trained = line.get("trained_on") == "yes"
             result.rows[line["row"]] = Scores({name: float(line[name]) for name in names if line[name]})
             heard = {name: text for name, text in line.items() if name.startswith(_HEARD)}
             result.heard[line["row"]] = {name.removeprefix(_HEARD): text for name, text in heard.items()}
@@ -56,8 +57,14 @@ def sound_path(folder: Path, row: str, clip_id: str) -> Path:
 
 def sections(summary: Summary) -> dict[str, list[Metric]]:
     """Sort the metrics by the title of their table."""
-    sorted_ = {title: [m for m in summary.metrics if m.section == name] for name, title in SECTIONS.items()}
+    shown = shown_metrics(summary)
+    sorted_ = {title: [m for m in shown if m.section == name] for name, title in SECTIONS.items()}
     return {title: metrics for title, metrics in sorted_.items() if metrics}
+
+
+def shown_metrics(summary: Summary) -> list[Metric]:
+    """List the metrics that any clip has in any row; why the others are missing is listed apart."""
+    return [metric for metric in summary.metrics if any(row[metric.name].count for row in summary.figures.values())]
 
 
 def label(metric: Metric) -> str:
@@ -82,23 +89,47 @@ def headline(summary: Summary) -> str:
     return f"{summary.clips} clips{whose} ({facts['data']}, split {facts['split']}), {summary.seconds:.0f} s"
 
 
+def trained_note(count: int, clips: int, pack: str) -> str:
+    """Return a warning of clips that a pack was trained on."""
+    return f"{pack} was trained on {count} of {clips} clips: figures of these mean nothing for other clips"
+
+
+def notes(summary: Summary) -> list[str]:
+    """List what a reader should know of the choice of clips, a line each."""
+    facts = summary.facts
+    pack = facts["pack"]
+    name = str(pack["name"]) if isinstance(pack, dict) else ""
+    counts = {key: value if isinstance(value := facts.get(key), int) else 0 for key in ("trained_on", "left_out")}
+    lines = [trained_note(counts["trained_on"], summary.clips, name)] if counts["trained_on"] else []
+    if counts["left_out"]:
+        lines.append(f"{counts['left_out']} more clips were left out, since {name} was trained on them")
+    if facts.get("history") is False:
+        lines.append(f"{name} does not say which clips it was trained on")
+    return lines
+
+
 def missing_lines(summary: Summary) -> list[str]:
-    """List the missing figures and why, a line each."""
-    lines = []
+    """List the missing figures and why, a line each; rows that lack the same share one."""
+    rows: dict[tuple[str, int, str], list[str]] = {}
     for row, title in summary.titles.items():
         reasons: dict[tuple[str, int], list[str]] = {}
         for metric in summary.metrics:
             for reason, count in summary.figures[row][metric.name].missing.items():
                 reasons.setdefault((reason, count), []).append(metric.name)
         for (reason, count), names in reasons.items():
-            lines.append(f"{title}: {count} of {summary.clips} clips without {', '.join(names)}: {reason}")
-    return lines
+            rows.setdefault((reason, count, ", ".join(names)), []).append(title)
+    return [
+        f"{'every row' if len(titles) == len(summary.titles) else ', '.join(titles)}: {count} of {summary.clips} clips "
+        f"without {names}: {reason}"
+        for (reason, count, names), titles in rows.items()
+    ]
 
 
 def markdown(summary: Summary) -> str:
     """Write a summary as Markdown."""
     titles = summary.titles
     lines = [headline(summary) + ". Means with bootstrap 95 % intervals.", ""]
+    lines += [line for note in notes(summary) for line in (f"**{note}.**", "")]
     for title, metrics in sections(summary).items():
         lines += [f"| {title} | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
         for metric in metrics:
@@ -162,13 +193,24 @@ def _clip_rows(summary: Summary, results: Sequence[ClipResult]) -> list[list[str
     names = [metric.name for metric in summary.metrics]
     judges = sorted({judge for result in results for heard in result.heard.values() for judge in heard})
     table = [
-        ["clip", "speaker", "seconds", "row", *names, "missing", "said", *(f"{_HEARD}{judge}" for judge in judges)]
+        [
+            "clip",
+            "speaker",
+            "seconds",
+            "trained_on",
+            "row",
+            *names,
+            "missing",
+            "said",
+            *(f"{_HEARD}{judge}" for judge in judges),
+        ]
     ]
     for result in results:
         for row, scores in result.rows.items():
             figures = [repr(scores.figures[name]) if name in scores.figures else "" for name in names]
             heard = [result.heard[row].get(judge, "") for judge in judges]
-            known = [result.id, result.speaker, "" if result.seconds is None else repr(result.seconds), row]
+            seconds = "" if result.seconds is None else repr(result.seconds)
+            known = [result.id, result.speaker, seconds, "yes" if result.trained else "no", row]
             table.append([*known, *figures, str(len(scores.missing)), result.said, *heard])
     return table
 

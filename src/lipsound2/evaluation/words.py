@@ -2,9 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
-from lipsound2.evaluation.metrics import Metric, UnmeasurableError
+from lipsound2.errors import ConfigError
+from lipsound2.evaluation.metrics import WORD_METRICS, Metric, UnmeasurableError
 from lipsound2.evaluation.score import Scores
 from lipsound2.evaluation.sound import RATE, Sound
 from lipsound2.inference.recognizers import choose
@@ -44,6 +46,21 @@ def find_judges(wanted: tuple[str, ...], packed: Path | None, grammar: str | Non
         names += [JasperRecognizer.name] if packed else []
         names += [f"{SphinxRecognizer.name}:{grammar}"] if grammar and SphinxRecognizer.installed() else []
     return tuple(dict.fromkeys(names))
+
+
+def judges_for(named: Sequence[str], judges: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the recognisers that give the error rates among some metrics; all where none is among them.
+
+    Raises:
+        ConfigError: No recogniser gives one of them.
+    """
+    wanted = {name for name in named if name.startswith(WORD_METRICS)}
+    given = {judge: {metric.name for metric in metrics(judge)} for judge in judges}
+    lost = sorted(wanted - {name for names in given.values() for name in names})
+    if lost:
+        known = ", ".join(sorted(name for names in given.values() for name in names)) or "none"
+        raise ConfigError(f"no recogniser gives {lost[0]!r}", f"known: {known}; more with --recognizer")
+    return tuple(judge for judge, names in given.items() if not wanted or names & wanted)
 
 
 def load_judge(name: str, packed: Path | None, device: str) -> Recognizer:

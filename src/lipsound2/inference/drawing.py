@@ -9,11 +9,14 @@ from matplotlib.figure import Figure
 from lipsound2 import media, plots
 from lipsound2.audio import log_mel
 from lipsound2.errors import DataError
+from lipsound2.inference import picture
 from lipsound2.inference.pipeline import Pipeline
 from lipsound2.inference.speech import Speech, check_targets
 from lipsound2.runtime.atomic import atomic_path
 
 METRICS_NAME = "metrics.jsonl"
+MOST_CELLS = 1000
+"""Cells across of the figure of an alignment, whatever the length of the video."""
 
 
 def is_run(source: Path) -> bool:
@@ -59,8 +62,11 @@ def _figures(speech: Speech) -> dict[str, Figure]:
     if true is not None:
         mels = {"reference": log_mel(torch.from_numpy(true)[None], speech.audio)[0].numpy(), **mels}
         waves = {"reference": true, **waves}
-    alignment = speech.alignment
-    figures = {} if alignment is None else {"alignment": plots.alignment(alignment)}
+    figures: dict[str, Figure] = {}
+    if speech.alignments:
+        frames = speech.seconds * speech.fps
+        square = picture.overview(speech.alignments, frames, min(round(frames), MOST_CELLS))
+        figures["alignment"] = plots.alignment(square.T, speech.seconds)
     return {"mel": plots.mels(mels), **figures, "waveform": plots.waveforms(waves, speech.sample_rate)}
 
 

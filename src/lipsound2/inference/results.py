@@ -44,6 +44,7 @@ class Record:
         files: What each finished file was made with, by ending.
         begun: Endings of files that are being written.
         voices: How many faces were spoken each on its own, once all were.
+        told: What the table says of the video.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Record:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     begun: tuple[str, ...] = ()
     voices: int | None = None
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class Results:
@@ -159,11 +161,12 @@ class Results:
         files = {ending: made for ending, made in record.files.items() if ending not in set(endings)}
         self.write(replace(record, files=files, begun=tuple(sorted({*record.begun, *endings}))))
 
-    def finish(self, name: str, files: Mapping[str, Settings]) -> None:
-        """Note that files were written, and with what."""
+    def finish(self, name: str, files: Mapping[str, Settings], told: Mapping[str, Any] | None = None) -> None:
+        """Note that files were written, with what, and what the table says of them."""
         record = self.known(name)
         made = record.files | {ending: dict(settings) for ending, settings in files.items()}
-        self.write(replace(record, files=made, begun=tuple(e for e in record.begun if e not in files)))
+        begun = tuple(ending for ending in record.begun if ending not in files)
+        self.write(replace(record, files=made, begun=begun, told=record.told | dict(told or {})))
 
     def set_voices(self, name: str, voices: int) -> None:
         """Note how many faces were spoken each on its own."""

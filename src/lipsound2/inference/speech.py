@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from lipsound2 import media
 from lipsound2.config import AudioConfig
 from lipsound2.errors import ConfigError, StorageError
 from lipsound2.inference import picture
+from lipsound2.inference.stretches import Reader, Stretch, retimed
 from lipsound2.inference.windows import Window
-from lipsound2.recognizer.base import Recognizer, transcribe_wave
+from lipsound2.recognizer.base import Recognizer
 from lipsound2.runtime.atomic import atomic_path, write_text
-from lipsound2.text.alphabet import Transcript
-from lipsound2.text.subtitles import WRITERS, Cue, cues, to_json, to_vtt
+from lipsound2.text.alphabet import Transcript, Word
+from lipsound2.text.language import long_code
+from lipsound2.text.subtitles import WRITERS, Cue, lone_cues, to_json, to_vtt
 
 FORMATS = ("wav", "mp4", "png")
 """What `Speech.save` can write: audio, the video with the new audio, a figure of mel and alignment.
@@ -27,8 +31,8 @@ Speech that was read can also be written as any of `subtitles.WRITERS`.
 
 LONG_GAP = 1.0
 """Seconds without a face that are worth a warning."""
-MEASURES = ("pictures", "familiarity")
-"""Attributes of a speech that are told as they are."""
+MOST_LISTED = 8
+"""Stretches of time that a warning lists."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,11 @@ class Speech:
         faces: Face tracks of the video.
         notes: Warnings, a line each.
         pictures: What became of the video's frames.
-        video_track: The video track that was asked for, from 1.
+        excerpt: What was used of the video; all times are counted from its start.
         familiarity: How well the pack knows the face, in 0..1; None where the pack cannot tell. Of several tracks
             the lowest counts.
+        stretches: Where a face is seen without a cut, in order of time.
+        pack: Name and version of the pack.
     """
 
     source: Path
@@ -65,8 +71,10 @@ class Speech:
     faces: int = 1
     notes: tuple[str, ...] = ()
     pictures: media.PictureAccount = field(default_factory=media.PictureAccount)
-    video_track: int | None = None
+    excerpt: media.Excerpt = media.WHOLE
     familiarity: float | None = None
+    stretches: tuple[Stretch, ...] = ()
+    pack: str = ""
 
     @property
     def sample_rate(self) -> int:
@@ -79,32 +87,35 @@ class Speech:
         return len(self.wave) / self.sample_rate
 
     @property
-    def alignment(self) -> Float32[np.ndarray, "steps time"] | None:
-        """Attention of each decoder step over the video's frames; of overlapping windows the later counts.
+    def alignments(self) -> list[tuple[int, Float32[np.ndarray, "steps time"]]]:
+        """First video frame of each window, and its attention: of each decoder step over the window's frames.
 
-        None if the pack's decoder has no attention.
+        None of a pack whose decoder has no attention.
         """
-        alignments = self._alignments()
-        if not alignments:
-            return None
-        steps, times = alignments[0][1].shape
-        per_frame = steps / times
-        total = round(self.seconds * self.fps)
-        joined = np.zeros((round(total * per_frame), total), np.float32)
-        for start, weights in alignments:
-            first = round(start * per_frame)
-            joined[first : first + len(weights)] = 0
-            joined[first : first + len(weights), start : start + weights.shape[1]] = weights
-        return joined
-
-    def _alignments(self) -> list[tuple[int, Float32[np.ndarray, "steps time"]]]:
         return [
             (window.start, window.alignment.cpu().numpy()) for window in self.windows if window.alignment is not None
         ]
 
+    @property
+    def origin(self) -> str:
+        """What the files say of how they were made."""
+        return f"reconstructed from lips by LipSound2{f' ({self.pack})' if self.pack else ''}, not a recording"
+
     def read(self, recognizer: Recognizer) -> "Speech":
-        """Return the same speech with its words."""
-        return replace(self, transcript=transcribe_wave(recognizer, self.wave, self.sample_rate))
+        """Return the same speech with its words; each stretch is read on its own."""
+        reader = Reader(recognizer)
+        for stretch in self.stretches or (Stretch(0.0, self.seconds),):
+            start, stop = (round(time * self.sample_rate) for time in stretch[:2])
+            reader(stretch, self.wave[start:stop], self.sample_rate)
+        return replace(self, transcript=reader.take())
+
+    def on_the_files_clock(self) -> "Speech":
+        """Return the same speech with its words, stretches and gaps at their times in the file it is an excerpt of."""
+        moved = partial(self.excerpt.file_time, rate=self.pictures.rate)
+        stretches = tuple(each._replace(start=moved(each.start), stop=moved(each.stop)) for each in self.stretches)
+        transcript = retimed(self.transcript, moved) if self.transcript else None
+        gaps = [(moved(start), moved(stop)) for start, stop in self.gaps]
+        return replace(self, stretches=stretches, transcript=transcript, gaps=gaps)
 
     def save(
         self, folder: Path | str, name: str | None = None, formats: tuple[str, ...] = FORMATS, force: bool = False
@@ -128,10 +139,12 @@ class Speech:
         for suffix, path in paths.items():
             match suffix:
                 case "wav":
-                    media.write_wav(path, self.wave, self.sample_rate)
+                    media.write_wav(path, self.wave, self.sample_rate, self.origin)
                 case "mp4":
                     captions = [media.Caption(cue.start, cue.end, cue.text) for cue in self._cues()]
-                    media.write_video(self.source, self.wave, self.sample_rate, path, captions, self.video_track)
+                    media.write_video(
+                        self.source, self.wave, self.sample_rate, path, captions, self.excerpt, self._tags()
+                    )
                 case "png":
                     with atomic_path(path) as temporary:
                         self.picture().save(temporary, format="PNG")
@@ -144,20 +157,26 @@ class Speech:
         return list(paths.values())
 
     def picture(self) -> Image.Image:
-        """Draw the mel, its words if it was read, and the attention."""
+        """Draw the mel, its words if it was read, the faces and the attention."""
         words = self.transcript.words if self.transcript else ()
-        return picture.draw(self.mel, self._alignments(), self.audio, self.fps, self.source.name, words)
+        title = f"{self.source.name} - {self.origin}"
+        scene = picture.Scene(title, tuple(words), self.stretches, tuple(self.gaps))
+        return picture.draw(self.mel, self.alignments, self.audio, self.fps, scene)
 
     def _written(self, transcript: Transcript, suffix: str) -> str:
         match suffix:
             case "json":
                 return to_json(transcript, facts(self))
             case "vtt":
-                return to_vtt(transcript, self.notes)
+                return to_vtt(transcript, remarks(self), self.origin)
         return WRITERS[suffix](transcript)
 
     def _cues(self) -> list[Cue]:
-        return cues(self.transcript) if self.transcript else []
+        return lone_cues(self.transcript) if self.transcript else []
+
+    def _tags(self) -> media.Tags:
+        language = long_code(self.transcript.language if self.transcript else "")
+        return media.Tags(self.origin, "reconstructed from lips", "read from lips", language)
 
 
 def check_targets(targets: list[Path], source: Path, force: bool) -> None:
@@ -175,21 +194,27 @@ def check_targets(targets: list[Path], source: Path, force: bool) -> None:
 
 def facts(speech: Speech) -> dict[str, Any]:
     """Return what is known of a speech, as plain data."""
-    plain = asdict(replace(speech, windows=[]))
     return {
         "source": str(speech.source),
+        "origin": speech.origin,
         "seconds": round(speech.seconds, 3),
         "faces": speech.faces,
+        "stretches": [
+            {"face": each.face, "start": round(each.start, 3), "stop": round(each.stop, 3)} for each in speech.stretches
+        ],
         "gaps": [[round(start, 3), round(stop, 3)] for start, stop in speech.gaps],
         "notes": remarks(speech),
-        **{name: plain[name] for name in MEASURES if name in plain},
+        "pictures": asdict(speech.pictures),
+        "familiarity": speech.familiarity,
+        **({"excerpt": speech.excerpt.settings()} if speech.excerpt.settings() else {}),
         **(words(speech.transcript) if speech.transcript else {}),
     }
 
 
 def words(transcript: Transcript) -> dict[str, Any]:
     """Return the text of a transcript, how sure the recogniser is in the mean, and why there may be no more."""
-    return {"text": transcript.text, "confidence": _mean(transcript), "note": transcript.note}
+    confidence = round(_mean(transcript.words), 4) if transcript.words else None
+    return {"text": transcript.text, "confidence": confidence, "note": transcript.note}
 
 
 def remarks(speech: Speech) -> list[str]:
@@ -198,14 +223,27 @@ def remarks(speech: Speech) -> list[str]:
     long = [(start, stop) for start, stop in speech.gaps if stop - start >= LONG_GAP]
     if long:
         lines.append(f"no face at {_stretches(long)}; silence there")
-    return lines
+    return lines + (doubts(speech.transcript) if speech.transcript else [])
+
+
+def doubts(transcript: Transcript) -> list[str]:
+    """Return a line if the words of some stretches are so uncertain that they may be invented."""
+    groups = [list(group) for _, group in groupby(transcript.words, lambda word: word.stretch)]
+    doubtful = [group for group in groups if _mean(group) < transcript.doubtful]
+    if not doubtful:
+        return []
+    where = f" at {_stretches([(group[0].start, group[-1].end) for group in doubtful])}" if len(groups) > 1 else ""
+    sure = _mean([word for group in doubtful for word in group])
+    return [
+        f"the words{where} are doubtful, {sure:.0%} certain in the mean where {transcript.doubtful:.0%} or more is "
+        "usual; they may be invented"
+    ]
 
 
 def _stretches(stretches: Sequence[tuple[float, float]]) -> str:
-    return ", ".join(f"{start:.1f}-{stop:.1f} s" for start, stop in stretches)
+    listed = ", ".join(f"{start:.1f}-{stop:.1f} s" for start, stop in stretches[:MOST_LISTED])
+    return listed + (f" and {len(stretches) - MOST_LISTED} more" if len(stretches) > MOST_LISTED else "")
 
 
-def _mean(transcript: Transcript) -> float | None:
-    if not transcript.words:
-        return None
-    return round(sum(word.confidence for word in transcript.words) / len(transcript.words), 4)
+def _mean(words: Sequence[Word]) -> float:
+    return sum(word.confidence for word in words) / len(words)

@@ -2,21 +2,27 @@
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
+from lipsound2 import media
 from lipsound2.errors import ConfigError
 from lipsound2.faces import Tracking
 from lipsound2.inference.batch import Tally, show_file, work_through
 from lipsound2.inference.jobs import Found, Job
-from lipsound2.inference.pipeline import Pipeline
+from lipsound2.inference.pipeline import TOGETHER, Pipeline
 from lipsound2.inference.results import CONTENT, Results, Settings, digest
 from lipsound2.inference.speech import FORMATS, Speech, facts
+from lipsound2.inference.stretches import Reader, Stretch, retimed
+from lipsound2.inference.summary import show_words, told
 from lipsound2.recognizer.base import Recognizer
-from lipsound2.runtime.terminal import console, detail, manner, result, warn
+from lipsound2.runtime.terminal import console, description_column, detail, manner, result, warn
+from lipsound2.text.alphabet import Transcript
 from lipsound2.text.subtitles import WRITERS
 
 ALL = "all"
@@ -38,17 +44,21 @@ class Options:
         face: As in `Pipeline.speak_each`.
         formats: Some of `speech.FORMATS`, and of `subtitles.WRITERS`, for which speech is read.
         force: Whether to make anew what is there.
-        video_track: Number of the video track, from 1.
+        excerpt: What is used of each file.
+        table: Where to write what is told of all videos.
         spoken_with: What else decides how speech sounds, by name.
         read_with: What decides which words are read, by name.
+        files_clock: Whether times are those of the file, not of the excerpt: where no new video is written.
     """
 
     face: str = "largest"
     formats: tuple[str, ...] = FORMATS
     force: bool = False
-    video_track: int | None = None
+    excerpt: media.Excerpt = media.WHOLE
+    table: Path | None = None
     spoken_with: Settings = field(default_factory=dict)
     read_with: Settings = field(default_factory=dict)
+    files_clock: bool = False
 
     def __post_init__(self) -> None:
         check_formats(self.formats, (*FORMATS, *WRITERS))
@@ -66,9 +76,7 @@ class Options:
     def wanted(self, content: str, voice: int | None = None) -> dict[str, Settings]:
         """Return what the files of a video are made with, by ending."""
         start = "" if voice is None else f"-face{voice}"
-        spoken = {CONTENT: content, "face": self.face} | dict(self.spoken_with)
-        if self.video_track is not None:
-            spoken["track"] = self.video_track
+        spoken = {CONTENT: content, "face": self.face} | dict(self.spoken_with) | self.excerpt.settings()
         return {
             f"{start}.{each}": spoken | dict(self.read_with) if self.reads(each) else spoken for each in self.formats
         }
@@ -85,7 +93,7 @@ def speak_all(found: Found, results: Results, options: Options, load: Callable[[
     """
     results.sweep(job.name for job in found.jobs)
     speaker = _Speaker(results, options)
-    return work_through(found, speaker.plan, load, speaker.speak, speaker.outputs)
+    return work_through(found, speaker.plan, load, speaker.speak, speaker.outputs, speaker.known, options.table)
 
 
 class _Speaker:
@@ -109,42 +117,54 @@ class _Speaker:
         wanted = self._wanted("", self.results.known(job.name).voices)
         return [self.results.path(job.name, ending) for ending in wanted]
 
+    def known(self, job: Job) -> Settings:
+        """Return what the table says of a video of which nothing is missing."""
+        return self.results.known(job.name).told
+
     def speak(self, tools: Tools, job: Job, content: str, title: str) -> dict[str, Any]:
         """Write what is missing and return the facts."""
         stages = _Stages()
-        told = []
+        voices: list[dict[str, Any]] = []
+        reader = Reader(tools.recognizer, partial(self._show, job)) if tools.recognizer else None
         with progress() as bars:
             bar = bars.add_task(title, total=1.0, stage="")
 
-            def report(stage: str, share: float) -> None:
+            def report(stage: str, share: float | None) -> None:
                 stages.enter(stage)
                 bars.update(bar, completed=share, stage=stage)
 
-            voices = tools.pipeline.speak_each(job.video, self.options.face, report, self.options.video_track)
-            for number, speech in enumerate(voices, 1):
+            def heard(stretch: Stretch, wave: media.Samples, sample_rate: int) -> None:
+                if reader:
+                    report("reading", None)
+                    reader(stretch, wave, sample_rate)
+
+            spoken = tools.pipeline.speak_each(job.video, self.options.face, report, self.options.excerpt, heard)
+            for number, speech in enumerate(spoken, 1):
                 voice = number if self.options.face == ALL else None
-                told.append(self._voice(tools, job, speech, self.options.wanted(content, voice), report))
+                read = replace(speech, transcript=reader.take()) if reader else speech
+                voices.append(self._voice(job, read, self.options.wanted(content, voice), report))
         stages.enter("")
         detail(f"{job.video}: {stages}")
         if self.options.face == ALL:
-            self.results.set_voices(job.name, len(told))
-            return {"outputs": [path for each in told for path in each["outputs"]], "voices": told}
-        return told[0]
+            self.results.set_voices(job.name, len(voices))
+            return {"outputs": [path for each in voices for path in each["outputs"]], "voices": voices}
+        return voices[0]
+
+    def _show(self, job: Job, heard: Transcript) -> None:
+        """Print words on the clock on which they are written."""
+        if self.options.files_clock and not self.options.excerpt.whole:
+            rate = media.probe(job.video, self.options.excerpt.track).fps
+            heard = retimed(heard, partial(self.options.excerpt.file_time, rate=rate))
+        show_words(heard)
 
     def _voice(
-        self,
-        tools: Tools,
-        job: Job,
-        speech: Speech,
-        wanted: dict[str, Settings],
-        report: Callable[[str, float], None],
+        self, job: Job, speech: Speech, wanted: dict[str, Settings], report: Callable[[str, float | None], None]
     ) -> dict[str, Any]:
         todo = self.results.missing(self.results.known(job.name), job.video, wanted, self.options.force)
-        if tools.recognizer and any(self.options.reads(_format(ending)) for ending in todo):
-            report("reading", 1.0)
-            speech = speech.read(tools.recognizer)
-        told = facts(speech)
-        for line in [*told["notes"], *([told["note"]] if told.get("note") else [])]:
+        if self.options.files_clock:
+            speech = speech.on_the_files_clock()
+        found = facts(speech)
+        for line in [*found["notes"], *([found["note"]] if found.get("note") else [])]:
             warn(f"{job.video}: {line}")
         report("writing", 1.0)
         self.results.begin(job.name, todo)
@@ -152,8 +172,8 @@ class _Speaker:
             path = self.results.path(job.name, ending)
             speech.save(path.parent, path.name.removesuffix(f".{_format(ending)}"), (_format(ending),), force=True)
             show_file(path)
-        self.results.finish(job.name, {ending: wanted[ending] for ending in todo})
-        return told | {"outputs": [str(self.results.path(job.name, ending)) for ending in wanted]}
+        self.results.finish(job.name, {ending: wanted[ending] for ending in todo}, told(found))
+        return found | {"outputs": [str(self.results.path(job.name, ending)) for ending in wanted]}
 
     def _wanted(self, content: str, voices: int | None) -> dict[str, Settings]:
         if self.options.face != ALL:
@@ -181,12 +201,12 @@ class _Stages:
         return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
 
 
-def list_faces(found: Found, load: Callable[[], Tools], video_track: int | None = None) -> Tally:
+def list_faces(found: Found, load: Callable[[], Tools], excerpt: media.Excerpt = media.WHOLE) -> Tally:
     """Print the face tracks of each video on stdout."""
 
     def work(tools: Tools, job: Job, _: str, __: str) -> dict[str, Any]:
         fps = tools.pipeline.model.config.video.fps
-        tracking = tools.pipeline.track(job.video, video_track=video_track)
+        tracking = tools.pipeline.track(job.video, excerpt=excerpt)
         if not manner().json:
             result(f"{job.video}\n{describe(tracking, fps)}", {})
         return {"faces": [_track(tracking, number, fps) for number in range(len(tracking.tracks))]}
@@ -230,17 +250,17 @@ def check_face(face: str) -> None:
     Raises:
         ConfigError: There is none of that name.
     """
-    if face not in ("largest", "left", "right", ALL) and not (face.isdecimal() and int(face) > 0):
-        raise ConfigError(f"unknown face {face!r}", "one of largest, left, right, all or a number from 1")
+    if face not in ("largest", "left", "right", ALL, TOGETHER) and not (face.isdecimal() and int(face) > 0):
+        raise ConfigError(f"unknown face {face!r}", "one of largest, left, right, all, together or a number from 1")
 
 
 def progress() -> Progress:
     """Return the bar of one video."""
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[stage]}"),
-        TimeElapsedColumn(),
+        description_column(),
+        BarColumn(20),
+        TextColumn("{task.fields[stage]}", table_column=Column(no_wrap=True, min_width=18)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
         console=console,
         transient=True,
         disable=manner().quiet or not console.is_terminal,

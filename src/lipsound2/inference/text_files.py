@@ -13,8 +13,10 @@ from lipsound2.errors import MediaError
 from lipsound2.inference.batch import Tally, show_file, work_through
 from lipsound2.inference.jobs import Found, Job
 from lipsound2.inference.results import CONTENT, Results, Settings, digest
-from lipsound2.inference.speech import words
+from lipsound2.inference.speech import doubts, words
 from lipsound2.inference.speech_files import check_formats
+from lipsound2.inference.stretches import retimed
+from lipsound2.inference.summary import show_words, told
 from lipsound2.recognizer.base import Recognizer
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.terminal import warn
@@ -26,18 +28,21 @@ FORMATS = tuple(WRITERS)
 
 @dataclass(frozen=True)
 class SoundOptions:
-    """What is done with each file; as in `speech_files.Options`."""
+    """What is done with each file; as in `speech_files.Options`. Times are always those of the file."""
 
     formats: tuple[str, ...] = ("txt",)
     force: bool = False
     read_with: Settings = field(default_factory=dict)
+    excerpt: media.Excerpt = media.WHOLE
+    table: Path | None = None
 
     def __post_init__(self) -> None:
         check_formats(self.formats, FORMATS)
 
     def wanted(self, content: str) -> dict[str, Settings]:
         """Return what the files of a video are made with, by ending."""
-        return {f".{each}": {CONTENT: content, "sound": True} | dict(self.read_with) for each in self.formats}
+        made = {CONTENT: content, "sound": True} | dict(self.read_with) | self.excerpt.settings()
+        return {f".{each}": made for each in self.formats}
 
 
 def read_sound(found: Found, results: Results, options: SoundOptions, load: Callable[[], Recognizer]) -> Tally:
@@ -51,7 +56,7 @@ def read_sound(found: Found, results: Results, options: SoundOptions, load: Call
     """
     results.sweep(job.name for job in found.jobs)
     reader = _Reader(results, options)
-    return work_through(found, reader.plan, load, reader.read, reader.outputs)
+    return work_through(found, reader.plan, load, reader.read, reader.outputs, reader.known, options.table)
 
 
 class _Reader:
@@ -71,21 +76,31 @@ class _Reader:
         """List the results of a file of which nothing is missing."""
         return [self.results.path(job.name, ending) for ending in self.options.wanted("")]
 
+    def known(self, job: Job) -> Settings:
+        """Return what the table says of a file of which nothing is missing."""
+        return self.results.known(job.name).told
+
     def read(self, recognizer: Recognizer, job: Job, todo: dict[str, Settings], _: str) -> dict[str, Any]:
         """Write what is missing and return the facts."""
         wave = media.read_audio(job.video, recognizer.sample_rate)
         if wave is None:
             raise MediaError(f"{job.video} has no audio", "without --sound its lips are read")
-        transcript = recognizer.transcribe(wave)
-        if transcript.note:
-            warn(f"{job.video}: {transcript.note}")
+        start, stop = self.options.excerpt.start, self.options.excerpt.end
+        wave = wave[slice(*(None if time is None else round(time * recognizer.sample_rate) for time in (start, stop)))]
+        if not len(wave):
+            raise MediaError(f"the audio of {job.video} ends before the start at {start:g} s", "give an earlier start")
+        transcript = retimed(recognizer.transcribe(wave), start.__add__)
+        show_words(transcript)
+        notes = doubts(transcript)
+        for line in [*notes, *([transcript.note] if transcript.note else [])]:
+            warn(f"{job.video}: {line}")
         seconds = round(len(wave) / recognizer.sample_rate, 3)
-        told = {"source": str(job.video), "seconds": seconds} | words(transcript)
+        found = {"source": str(job.video), "seconds": seconds, "notes": notes} | words(transcript)
         self.results.begin(job.name, todo)
         for ending in todo:
             path = self.results.path(job.name, ending)
             write = WRITERS[ending[1:]]
-            write_text(path, to_json(transcript, told) if ending == ".json" else write(transcript))
+            write_text(path, to_json(transcript, found) if ending == ".json" else write(transcript))
             show_file(path)
-        self.results.finish(job.name, todo)
-        return told | {"outputs": [str(path) for path in self.outputs(job)]}
+        self.results.finish(job.name, todo, told(found))
+        return found | {"outputs": [str(path) for path in self.outputs(job)]}

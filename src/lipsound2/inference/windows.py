@@ -1,6 +1,6 @@
 """Video of any length -> mel: overlapping windows, cross-faded where they meet."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lipsound2.config import ModelConfig
-from lipsound2.model.lipsound import LipSound2
+from lipsound2.model.lipsound import Lips
 from lipsound2.runtime.windows import cut, evenly
 
 
@@ -41,20 +41,29 @@ class Generation(NamedTuple):
 
 
 @torch.inference_mode()
-def generate(model: LipSound2, views: Iterable[UInt8[Tensor, "channels size size"]], frames: int) -> Generation:
+def generate(
+    model: Lips,
+    views: Iterable[UInt8[Tensor, "channels size size"]],
+    frames: int,
+    condition: Callable[[UInt8[Tensor, "channels frames size size"]], Float[Tensor, " condition_dim"]] | None = None,
+) -> Generation:
     """Run the model freely over a stretch of video, holding only one window of it.
 
     Args:
         model: In evaluation mode; `config.window` and `config.overlap` say how far it sees at once.
         views: The stretch, frame by frame.
         frames: How many frames it has.
+        condition: Returns the speaker embedding, if the model takes one, for the first window of the video.
     """
     config = model.config
     size = min(config.window, frames)
+    voice: Tensor | None = None
     windows, befores = [], []
     for start, frames_seen in cut(views, evenly(frames, size, min(config.overlap, size - 1)), size):
         video = torch.stack(frames_seen, dim=1)
-        predicted = model(video[None], torch.tensor([size], device=video.device))
+        if condition and voice is None:
+            voice = condition(video)[None].to(video.device)
+        predicted = model(video[None], torch.tensor([size], device=video.device), condition=voice)
         alignment = None if predicted.alignment is None else predicted.alignment[0].float()
         windows.append(Window(start, predicted.after[0].float(), alignment))
         befores.append(windows[-1]._replace(mel=predicted.before[0].float()))

@@ -5,8 +5,9 @@ from collections import deque
 
 import numpy as np
 
-from lipsound2.faces import Crop, Detector, Face, FaceTrack, Points, box_overlap, crop_faces
+from lipsound2.faces import Crop, Detector, FaceTrack, crop_faces
 from lipsound2.media import Frame, Image
+from lipsound2.trails import Face, Points, box_overlap
 
 PATIENCE = 25
 """Frames without a detection after which the face is gone."""

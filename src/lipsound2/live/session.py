@@ -19,6 +19,7 @@ from lipsound2.live.captions import Captions
 from lipsound2.live.face import FaceFollower
 from lipsound2.live.lips import LipStream
 from lipsound2.live.sound import Samples, SoundStream
+from lipsound2.model import LipSound2
 from lipsound2.model.preprocess import View, view
 from lipsound2.vocoder import GriffinLim
 
@@ -120,12 +121,16 @@ class Session:
     ) -> None:
         if not isinstance(pipeline.vocoder, GriffinLim):
             raise ConfigError(f"{pipeline.vocoder.name} cannot speak live", "use --vocoder griffin-lim")
+        if not isinstance(pipeline.model, LipSound2) or pipeline.model.config.condition_dim:
+            raise ConfigError(
+                f"{pipeline.name or 'the model'} cannot speak live", "choose a pack of one voice, not exported"
+            )
         self.model = pipeline.model
         self.pace = pace
         self.hear = hear
         self.captions = captions
         self.account = Account()
-        self._device = next(self.model.parameters()).device
+        self._device = self.model.device
         self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps)
         self._lips: LipStream | None = None
         self._sound = SoundStream(self.model.config.audio)

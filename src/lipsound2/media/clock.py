@@ -29,6 +29,7 @@ class PictureAccount:
         guessed: Whether stamps were missing and frames were counted at `rate`.
         broken: Whether the file could not be read to its end.
         rate: Stated frames a second.
+        filmed: Frames a second at which the user says that it was filmed.
         seconds: How long the frames last.
         stated: How long the file says that they last, if it says so.
         track: Number of the video track, from 1.
@@ -45,6 +46,7 @@ class PictureAccount:
     guessed: bool = False
     broken: bool = False
     rate: float = 0.0
+    filmed: float | None = None
     seconds: float = 0.0
     stated: float | None = None
     track: int = 1
@@ -58,6 +60,7 @@ class PictureAccount:
 
     def notes(self) -> tuple[str, ...]:
         """Return one line for each thing that was lost, cut or guessed."""
+        filmed = self.filmed or self.rate
         found = {
             f"video track {self.track} of {self.tracks} was taken": self.tracks > 1,
             f"{self.undecodable} of {self.decoded + self.undecodable} frames could not be decoded": self.undecodable,
@@ -65,7 +68,7 @@ class PictureAccount:
             f"the time stamps start again {_times(self.restarts)}: joined to one recording": self.restarts,
             f"gaps of {self.cut:,.0f} s in the time stamps were cut": self.cut,
             f"{self.dropped} frames were left out, their time stamps go backwards": self.dropped,
-            f"there are only {self.rate:g} frames a second, too few to read lips from": 0 < self.rate < SLOW,
+            f"there are only {filmed:g} frames a second, too few to read lips from": 0 < filmed < SLOW,
             f"frames stand still for {self.still:.1f} s in all": self.still >= STANDSTILL,
             "the file is damaged: what comes after could not be read": self.broken,
             f"the video ends at {self.seconds:.1f} s of {self.stated or 0:.1f} s; the file may be damaged": (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,14 @@ from jaxtyping import Int, UInt8
 from lipsound2.errors import MediaError
 from lipsound2.media.clock import STANDSTILL, Clock, PictureAccount
 from lipsound2.media.container import opened, picture_rate, stated_duration, unstamped, video_stream, video_streams
+from lipsound2.media.excerpt import WHOLE, Excerpt
+
+SEEKABLE = ("mov,", "matroska,")
+"""How the names of formats begin whose time stamps can be relied on to find a place."""
+JITTER = 1e-6
+"""Seconds by which the sums of time stamps may err."""
+LEAP = 10.0
+"""Seconds that are rather decoded than leapt over."""
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -34,7 +42,7 @@ class Picture(NamedTuple):
     pixel_aspect: Fraction
 
 
-def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "FrameStream":
+def stream_frames(path: Path, fps: int = 25, excerpt: Excerpt = WHOLE) -> "FrameStream":
     """Return the frames of a video at `fps`, each the one whose time stamp lies nearest.
 
     Only two frames are held at a time. Rotation, mirroring and non-square pixels are undone.
@@ -42,19 +50,19 @@ def stream_frames(path: Path, fps: int = 25, track: int | None = None) -> "Frame
     Args:
         path: The file.
         fps: Frames a second.
-        track: Number of the video track, from 1; by default as in `container.video_stream`.
+        excerpt: What is used of the file.
 
     Raises:
-        MediaError: The file cannot be read or holds no frame that can be decoded.
+        MediaError: The file cannot be read, or holds no frame there that can be decoded.
     """
-    return FrameStream(path, fps, track)
+    return FrameStream(path, fps, excerpt)
 
 
 class FrameStream(Iterator[Frame]):
     """The frames of a video at a fixed rate, and an account of them that is whole once all were taken."""
 
-    def __init__(self, path: Path, fps: int, track: int | None) -> None:
-        self._pictures = Pictures(path, track)
+    def __init__(self, path: Path, fps: int, excerpt: Excerpt) -> None:
+        self._pictures = Pictures(path, excerpt)
         self._used = self._dropped = 0
         self._still = self._seconds = 0.0
         self._frames = self._stream(path, fps)
@@ -77,6 +85,7 @@ class FrameStream(Iterator[Frame]):
             guessed=clock.guessed,
             broken=pictures.broken,
             rate=round(1 / clock.period, 3),
+            filmed=pictures.excerpt.fps,
             seconds=round(self._seconds, 3),
             stated=pictures.stated,
             track=pictures.track,
@@ -96,7 +105,7 @@ class FrameStream(Iterator[Frame]):
                 index = max(index, end)
             held = picture
         if held is None:
-            raise MediaError(f"no frame could be decoded from {path}", "the file may be truncated; try another copy")
+            raise nothing_found(path, self._pictures)
         yield from self._shown(held, index, max(1, round((held.time + held.duration) * fps)), held.duration)
         self._seconds = held.time + held.duration
 
@@ -119,35 +128,49 @@ class Pictures:
         broken: Whether the file could not be read to its end.
         stated: Seconds that the file says it lasts.
         track: Number of the track, from 1, of `tracks`.
+        last: Time of the last frame that was decoded.
     """
 
-    def __init__(self, path: Path, track: int | None = None) -> None:
+    def __init__(self, path: Path, excerpt: Excerpt = WHOLE) -> None:
         self.path = path
+        self.excerpt = excerpt
         self.clock = Clock()
         self.undecodable = 0
         self.broken = False
         self.stated: float | None = None
-        self.track, self.tracks = track or 1, 1
-        self._wanted = track
+        self.track, self.tracks = excerpt.track or 1, 1
+        self.last = 0.0
 
     def __iter__(self) -> Iterator[Picture]:
-        first: float | None = None
-        for picture in self.as_stamped():
+        start, end = self.excerpt.start, inf if self.excerpt.end is None else self.excerpt.end
+        first = start_time(self.path, self.excerpt.track) if start > LEAP else None
+        for picture in self.as_stamped(None if first is None else first + start - LEAP / 2):
             first = picture.time if first is None else first
-            yield picture._replace(time=picture.time - first)
+            self.last = time = picture.time - first
+            if time >= end:
+                return
+            if time >= start - JITTER:
+                pace = self.excerpt.pace(1 / self.clock.period)
+                yield picture._replace(time=(time - start) * pace, duration=picture.duration * pace)
 
-    def as_stamped(self) -> Iterator[Picture]:
-        """Yield the frames with the time of the file's own clock."""
+    def as_stamped(self, leap: float | None = None) -> Iterator[Picture]:
+        """Yield the frames with the time of the file's own clock.
+
+        Args:
+            leap: Time to begin at or somewhat before, where the file's format allows it.
+        """
         with opened(self.path) as container:
-            stream = video_stream(container, self.path, self._wanted)
+            stream = video_stream(container, self.path, self.excerpt.track)
             tracks = video_streams(container)
             self.track, self.tracks = tracks.index(stream) + 1, len(tracks)
-            self.stated = stated_duration(container, stream)
+            self.stated = stated_duration(container, stream) if self.excerpt.whole else None
             stream.thread_type = "AUTO"
             period = float(1 / picture_rate(stream))
             aspect = stream.sample_aspect_ratio
             pixel = Fraction(aspect.numerator, aspect.denominator) if aspect else Fraction(1)
             self.clock.period, self.clock.guessed = period, unstamped(container, stream, self.path)
+            if leap is not None and not self.clock.guessed and container.format.name.startswith(SEEKABLE):
+                container.seek(round(leap / (stream.time_base or 1)), stream=stream)
             for frame in decoded(container, stream, self._missed, self._ended):
                 base = frame.time_base or stream.time_base
                 duration = float(frame.duration * base) if frame.duration and base else period
@@ -162,7 +185,17 @@ class Pictures:
 
 def start_time(path: Path, track: int | None = None) -> float:
     """Return the time stamp of the first frame in seconds."""
-    return next((picture.time for picture in Pictures(path, track).as_stamped()), 0.0)
+    return next((picture.time for picture in Pictures(path, Excerpt(track)).as_stamped()), 0.0)
+
+
+def nothing_found(path: Path, pictures: Pictures) -> MediaError:
+    """Return the error of an excerpt without a frame."""
+    if pictures.clock.placed and pictures.excerpt.start:
+        return MediaError(
+            f"{path} ends at {pictures.last:.2f} s, before the start at {pictures.excerpt.start:g} s",
+            "give an earlier start",
+        )
+    return MediaError(f"no frame could be decoded from {path}", "the file may be truncated; try another copy")
 
 
 def decoded(

@@ -1,6 +1,8 @@
 """The audio of a media file -> mono samples on the clock of its frames; samples -> a wav file."""
 
 import io
+import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from math import inf
@@ -14,7 +16,7 @@ import soundfile
 from jaxtyping import Float32
 
 from lipsound2.errors import MediaError
-from lipsound2.media.clock import MAX_GAP, Clock
+from lipsound2.media.clock import MAX_GAP, MAX_STEP_BACK, Clock
 from lipsound2.media.container import audio_stream, opened, picture_rate, unstamped, video_stream, video_streams
 from lipsound2.media.frames import decoded, start_time
 from lipsound2.runtime.atomic import write_bytes
@@ -23,13 +25,17 @@ MAX_JITTER = 0.02
 """Seconds by which time stamps may jitter before a gap is taken as real."""
 MAX_LEAD = 60.0
 """Seconds by which audio may start before the video."""
+LEAD_IN = 1.0
+"""Seconds before a part from which it is decoded, since codecs need some before they are right."""
 MAX_SILENCE = 600.0
 """Seconds of silence that gaps in the time stamps may make in all beyond as much sound."""
 
+Span = tuple[float, float]
+"""Start and end of a part of a file, in seconds on its clock."""
 Samples = Float32[np.ndarray, " samples"]
 
 
-def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Samples | None:
+def read_audio(path: Path, sample_rate: int, track: int | None = None, span: Span | None = None) -> Samples | None:
     """Read the audio of a video as mono samples in [-1, 1], starting with its first frame.
 
     Samples before the first picture are dropped; a late start and gaps are filled with silence. Where the time stamps
@@ -39,9 +45,22 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
         path: The file.
         sample_rate: In Hz.
         track: Number of the video track, from 1, at whose first frame the clock starts.
+        span: The part that is read; the file is entered there, and its time stamps have to go on without a break.
 
     Returns:
         The samples, or None if the file has no audio.
+
+    Raises:
+        MediaError: The file or its audio cannot be read.
+    """
+    stream = stream_audio(path, sample_rate, track, span)
+    return None if stream is None else stream.rest()
+
+
+def stream_audio(
+    path: Path, sample_rate: int, track: int | None = None, span: Span | None = None
+) -> "SoundStream | None":
+    """Return what `read_audio` does, decoded only as far as it is asked for.
 
     Raises:
         MediaError: The file or its audio cannot be read.
@@ -54,25 +73,87 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None) -> Sample
             raise MediaError(f"the audio of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
         seen = bool(video_streams(container))
         start = float((stream.start_time or 0) * (stream.time_base or 0))
-    pictures = _pictures(path, track) if seen else Course(start)
-    pieces = [
-        (position, samples) for position, samples in _placed(path, sample_rate, pictures) if position + len(samples) > 0
-    ]
-    length = max((position + len(samples) for position, samples in pieces), default=0)
-    heard = sum(len(samples) for _, samples in pieces)
-    if length > 2 * heard + MAX_SILENCE * sample_rate:
-        raise MediaError(f"the audio of {path} has time stamps that make no sense", "convert it, e.g. to AAC")
-    wave = np.zeros(length, np.float32)
-    for position, samples in pieces:
-        skip = max(-position, 0)
-        wave[position + skip : position + len(samples)] = samples[skip:]
-    return wave
+    if span:
+        return SoundStream(
+            path, sample_rate, _part(path, sample_rate, start_time(path, track) if seen else start, span)
+        )
+    return SoundStream(path, sample_rate, _placed(path, sample_rate, _pictures(path, track) if seen else Course(start)))
 
 
-def write_wav(path: Path, wave: Samples, sample_rate: int) -> None:
-    """Write mono samples as 16-bit PCM; samples beyond full scale are clipped."""
+class SoundStream:
+    """The audio of a file, of which only what was read and not forgotten is held.
+
+    Attributes:
+        length: Samples so far, up to the end of what was decoded.
+        ended: Whether all was decoded.
+    """
+
+    def __init__(self, path: Path, sample_rate: int, pieces: Iterator[tuple[int, Samples]]) -> None:
+        self.length = 0
+        self.ended = False
+        self._path = path
+        self._sample_rate = sample_rate
+        self._pieces = pieces
+        self._held: deque[tuple[int, Samples]] = deque()
+        self._heard = self._needed = 0
+
+    def window(self, start: int, stop: int) -> Samples:
+        """Return the samples `start` to `stop` - 1; what is not there is silence."""
+        # Pieces may overlap by so much, and the later one is heard.
+        self._decode(stop + round(MAX_STEP_BACK * self._sample_rate))
+        wave = np.zeros(stop - start, np.float32)
+        for position, samples in self._held:
+            first, last = max(position, start), min(position + len(samples), stop)
+            if first < last:
+                wave[first - start : last - start] = samples[first - position : last - position]
+        return wave
+
+    def forget(self, before: int) -> None:
+        """Drop the samples before `before`, now and when they are decoded: they are asked for no more."""
+        self._needed = before
+        while self._held and _end(self._held[0]) <= before:
+            self._held.popleft()
+
+    def rest(self) -> Samples:
+        """Decode all that is left and return everything that is held, from the first sample on."""
+        self._decode(None)
+        return self.window(0, self.length)
+
+    def skip(self) -> None:
+        """Decode all that is left without holding it, so that `length` is known."""
+        self.forget(sys.maxsize)
+        self._decode(None)
+
+    def _decode(self, stop: int | None) -> None:
+        """Decode up to a sample, or to the end.
+
+        Raises:
+            MediaError: The time stamps leap so much that they make no sense.
+        """
+        while not self.ended and (stop is None or self.length < stop):
+            piece = next(self._pieces, None)
+            if piece is None:
+                self.ended = True
+            elif _end(piece) > 0:
+                self._heard += len(piece[1])
+                self.length = max(self.length, _end(piece))
+                if _end(piece) > self._needed:
+                    self._held.append(piece)
+        if self.ended and self.length > 2 * self._heard + MAX_SILENCE * self._sample_rate:
+            raise MediaError(f"the audio of {self._path} has time stamps that make no sense", "convert it, e.g. to AAC")
+
+
+def _end(piece: tuple[int, Samples]) -> int:
+    return piece[0] + len(piece[1])
+
+
+def write_wav(path: Path, wave: Samples, sample_rate: int, comment: str = "") -> None:
+    """Write mono samples as 16-bit PCM, with a comment if given; samples beyond full scale are clipped."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+    with soundfile.SoundFile(buffer, "w", sample_rate, 1, "PCM_16", format="WAV") as file:
+        if comment:
+            file.comment = comment
+        file.write(np.clip(wave, -1, 1))
     write_bytes(path, buffer.getvalue())
 
 
@@ -106,32 +187,49 @@ def _pictures(path: Path, track: int | None) -> Course:
     return Course(start, time, tuple(clock.offsets))
 
 
-def _placed(path: Path, sample_rate: int, pictures: Course) -> Iterator[tuple[int, Samples]]:
-    """Yield (position, samples): runs of audio without a gap, placed on the clock of the frames."""
+def _part(path: Path, sample_rate: int, start: float, span: Span) -> Iterator[tuple[int, Samples]]:
+    """Yield (position, samples) of a part of a file whose clock starts at the time stamp `start`."""
+    first, last = (round(second * sample_rate) for second in span)
+    for position, samples in _placed(path, sample_rate, Course(start), span):
+        skip = max(first - position, 0)
+        kept = samples[skip : max(last - position, 0)]
+        if len(kept):
+            yield position + skip - first, kept
+
+
+def _placed(path: Path, sample_rate: int, pictures: Course, span: Span | None = None) -> Iterator[tuple[int, Samples]]:
+    """Yield (position, samples): audio as it is decoded, placed on the clock of the frames."""
     start = pictures.start
     with opened(path) as container:
         stream = audio_stream(container)
         assert stream is not None
+        if span and span[0] > LEAD_IN and stream.time_base:
+            container.seek(round((start + span[0] - LEAD_IN) / stream.time_base), stream=stream)
         clock = Clock(offsets=pictures.offsets)
-        run: list[Samples] = []
         position, expected = 0, None
         kind: tuple[str, str, int] | None = None
-        resampler = _resampler(sample_rate, "mono")
+        resampler: av.AudioResampler | None = None
         for frame in decoded(container, stream):
             clock.period = frame.samples / frame.sample_rate
             time = clock.place(start if expected is None and _astray(frame.time, pictures) else frame.time)
+            if span and time - start > span[1]:
+                break
             before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
             if expected is None or before != kind or abs(time - expected) > MAX_JITTER:
-                if run:
-                    yield position, np.concatenate(run + _resampled(resampler, None))
-                run, resampler = [], _resampler(sample_rate, "mono" if frame.layout.nb_channels == 1 else "stereo")
+                for samples in _resampled(resampler, None):
+                    yield position, samples
+                    position += len(samples)
+                resampler = _resampler(sample_rate, "mono" if frame.layout.nb_channels == 1 else "stereo")
                 position = round((time - start) * sample_rate)
                 expected = time
             expected += frame.samples / frame.sample_rate
             frame.pts = None
-            run += _resampled(resampler, frame)
-        if run:
-            yield position, np.concatenate(run + _resampled(resampler, None))
+            for samples in _resampled(resampler, frame):
+                yield position, samples
+                position += len(samples)
+        for samples in _resampled(resampler, None):
+            yield position, samples
+            position += len(samples)
 
 
 def _astray(time: float | None, pictures: Course) -> bool:
@@ -143,6 +241,6 @@ def _resampler(sample_rate: int, layout: str) -> av.AudioResampler:
     return av.AudioResampler(format="fltp", layout=layout, rate=sample_rate)
 
 
-def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[Samples]:
+def _resampled(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> list[Samples]:
     """Resample and average the channels, which unlike FFmpeg's own mix to mono never exceeds full scale."""
-    return [f.to_ndarray().mean(axis=0) for f in resampler.resample(frame)]
+    return [] if resampler is None else [f.to_ndarray().mean(axis=0) for f in resampler.resample(frame)]

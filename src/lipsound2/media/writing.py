@@ -9,10 +9,10 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from lipsound2.errors import MediaError
 from lipsound2.media.clock import MAX_GAP
 from lipsound2.media.container import address, opened, picture_rate, unstamped, video_stream
-from lipsound2.media.frames import Picture, Pictures, display_matrix, upright
+from lipsound2.media.excerpt import WHOLE, Excerpt
+from lipsound2.media.frames import Picture, Pictures, display_matrix, nothing_found, upright
 from lipsound2.media.sound import Samples
 from lipsound2.runtime.atomic import atomic_path
 
@@ -22,6 +22,25 @@ Format: Name, Fontname, Fontsize, PrimaryColour, Alignment
 Style: Default,Arial,16,&Hffffff,2
 """
 """How captions look, in the language of SubStation Alpha, which FFmpeg's encoder is set up by."""
+
+
+class Tags(NamedTuple):
+    """What the new file says of itself.
+
+    Attributes:
+        comment: How it was made.
+        sound: Title of its audio track.
+        captions: Title of its subtitle track.
+        language: Of both, as in ISO 639-2.
+    """
+
+    comment: str = ""
+    sound: str = ""
+    captions: str = ""
+    language: str = "und"
+
+
+NO_TAGS = Tags()
 
 
 class Caption(NamedTuple):
@@ -38,12 +57,13 @@ def write_video(
     sample_rate: int,
     target: Path,
     captions: Sequence[Caption] = (),
-    track: int | None = None,
+    excerpt: Excerpt = WHOLE,
+    tags: Tags = NO_TAGS,
 ) -> None:
     """Write the frames of `source` with `wave` as their only audio into the MP4 file `target`.
 
-    Frames are copied packet by packet where MP4 can hold their codec and their time stamps only go on, else encoded
-    anew as H.264. Captions become a subtitle track.
+    Frames are copied packet by packet where all are used, MP4 can hold their codec and their time stamps only go on,
+    else encoded anew as H.264. Captions become a subtitle track.
 
     Args:
         source: The video.
@@ -51,25 +71,30 @@ def write_video(
         sample_rate: In Hz.
         target: The new file.
         captions: In order of time.
-        track: Number of the video track, from 1; by default as in `container.video_stream`.
+        excerpt: What is used of `source`.
+        tags: What the new file says of itself.
 
     Raises:
         MediaError: `source` cannot be read.
         LipSoundError: `target` cannot be written.
     """
-    first = next(Pictures(source, track).as_stamped(), None)
+    pictures = Pictures(source, excerpt)
+    first = next(pictures.as_stamped() if excerpt.whole else iter(pictures), None)
     if first is None:
-        raise MediaError(f"no frame could be decoded from {source}", "the file may be truncated; try another copy")
+        raise nothing_found(source, pictures)
     with atomic_path(target) as temporary, opened(source) as container:
-        video = video_stream(container, source, track)
+        video = video_stream(container, source, excerpt.track)
         with av.open(address(temporary), "w", format="mp4") as output:
-            if _can_copy(source, container, video, first):
-                pictures = _copied_packets(container, video, output, first.time)
+            if tags.comment:
+                output.metadata["comment"] = tags.comment
+            if excerpt.whole and _can_copy(source, container, video, first):
+                shown = _copied_packets(container, video, output, first.time)
             else:
-                pictures = _encoded_packets(source, track, output, picture_rate(video), first)
-            tracks = [pictures, _sound_packets(output, wave, sample_rate)]
+                rate = Fraction(excerpt.fps).limit_denominator(1001) if excerpt.fps else picture_rate(video)
+                shown = _encoded_packets(source, excerpt, output, rate, first)
+            tracks = [shown, _sound_packets(output, wave, sample_rate, tags)]
             if captions:
-                tracks.append(_caption_packets(output, captions))
+                tracks.append(_caption_packets(output, captions, tags))
             for packet in heapq.merge(*tracks, key=lambda p: (p.dts or 0) * p.time_base):
                 output.mux(packet)
 
@@ -127,7 +152,7 @@ def _with_decoding_stamps(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
 
 
 def _encoded_packets(
-    path: Path, track: int | None, output: av.container.OutputContainer, rate: Fraction, first: Picture
+    path: Path, excerpt: Excerpt, output: av.container.OutputContainer, rate: Fraction, first: Picture
 ) -> Iterator[av.Packet]:
     height, width = (size + size % 2 for size in upright(first).shape[:2])
     stream = output.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
@@ -136,7 +161,7 @@ def _encoded_packets(
 
     def packets() -> Iterator[av.Packet]:
         last = -1
-        for picture in Pictures(path, track):
+        for picture in Pictures(path, excerpt):
             frame = av.VideoFrame.from_ndarray(upright(picture), format="rgb24")
             frame = frame.reformat(width=width, height=height, format="yuv420p")
             frame.pts = last = max(last + 1, round(picture.time * 90_000))
@@ -147,8 +172,11 @@ def _encoded_packets(
     return packets()
 
 
-def _sound_packets(output: av.container.OutputContainer, wave: Samples, sample_rate: int) -> Iterator[av.Packet]:
+def _sound_packets(
+    output: av.container.OutputContainer, wave: Samples, sample_rate: int, tags: Tags
+) -> Iterator[av.Packet]:
     stream = output.add_stream("aac", rate=sample_rate, layout="mono")
+    _name(stream, tags.sound, tags.language)
 
     def packets() -> Iterator[av.Packet]:
         for start in range(0, len(wave), 1024):
@@ -161,8 +189,18 @@ def _sound_packets(output: av.container.OutputContainer, wave: Samples, sample_r
     return packets()
 
 
-def _caption_packets(output: av.container.OutputContainer, captions: Sequence[Caption]) -> Iterator[av.Packet]:
+def _name(stream: av.stream.Stream, title: str, language: str) -> None:
+    """Set the title of a track, which MP4 keeps in two places of which players read one, and its language."""
+    stream.metadata["language"] = language
+    if title:
+        stream.metadata["title"] = stream.metadata["handler_name"] = title
+
+
+def _caption_packets(
+    output: av.container.OutputContainer, captions: Sequence[Caption], tags: Tags
+) -> Iterator[av.Packet]:
     stream = output.add_stream("mov_text")
+    _name(stream, tags.captions, tags.language)
     stream.codec_context.subtitle_header = CAPTION_STYLE
     stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
 

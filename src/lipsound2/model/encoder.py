@@ -124,9 +124,9 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "batch time dim"]:
         """Turn features into memory vectors, which know what comes before and after, in float32 at any precision."""
         lengths = lengths.cpu()
-        padded = int(lengths.min()) < features.shape[1]
+        padded = inside(lengths, features.shape[1], features.device) is not None
         with torch.autocast(features.device.type, enabled=False):
-            return self._recurrent(features, lengths, packed=not self.training or padded)
+            return self._recurrent(features, lengths, packed=padded)
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
         """Compute a block, with activation checkpointing if `recompute` is set."""

@@ -1,11 +1,12 @@
 """Silent video -> log-mel spectrogram: encoder, decoder and postnet."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lipsound2.config import AttentionDecoderConfig, FrameDecoderConfig, ModelConfig
 from lipsound2.errors import ConfigError
@@ -34,6 +35,47 @@ class Prediction(NamedTuple):
     alignment: Float[Tensor, "batch steps time"] | None
 
 
+@runtime_checkable
+class Removable(Protocol):
+    """What ends a watching."""
+
+    def remove(self) -> None:
+        """End it."""
+        ...
+
+
+@runtime_checkable
+class Lips(Protocol):
+    """Interface of silent video -> mel at inference: `LipSound2`, or an exported model.
+
+    Attributes:
+        config: Its configuration.
+        mel_mean: Mean of each mel bin over the training data.
+    """
+
+    config: ModelConfig
+    mel_mean: Float[Tensor, "mels 1"]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of its inputs and outputs."""
+        ...
+
+    def __call__(
+        self,
+        video: UInt8[Tensor, "batch channels time height width"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        condition: Float[Tensor, "batch condition_dim"] | None = None,
+    ) -> Prediction:
+        """Predict the mel of clips."""
+        ...
+
+    def watch(self, block: int, look: Callable[..., None]) -> Removable:
+        """Call `look` with what a block of the encoder makes of each clip, as a forward hook of torch."""
+        ...
+
+
 class LipSound2(nn.Module):
     """Reconstruct the log-mel spectrogram of speech from silent video.
 
@@ -55,6 +97,15 @@ class LipSound2(nn.Module):
             self.condition = nn.Linear(config.condition_dim, self.encoder.dim, bias=False)
         self.register_buffer("mel_mean", torch.zeros(mels, 1))
         self.register_buffer("mel_std", torch.ones(mels, 1))
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.mel_mean.device
+
+    def watch(self, block: int, look: Callable[..., None]) -> RemovableHandle:
+        """Call `look` with each output of a block of the encoder, as a forward hook of torch, until it is removed."""
+        return self.encoder.blocks[block].register_forward_hook(look)
 
     def set_statistics(self, mean: Float[Tensor, " mels"], std: Float[Tensor, " mels"]) -> None:
         """Set mean and standard deviation of each mel bin over the training data."""

@@ -24,6 +24,8 @@ from torch.nn import functional
 from lipsound2.config import MOST_LAYERS, in_range, read_config, to_json
 from lipsound2.errors import CheckpointError
 from lipsound2.model import LipSound2
+from lipsound2.model.lipsound import Lips
+from lipsound2.model.preprocess import View, standardize
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.weights import load_weights, save_weights
 
@@ -95,11 +97,17 @@ class Statistics:
 
     def distance(self, features: Features) -> float:
         """Return the logarithm of the squared Mahalanobis distance a feature, to the nearest centre."""
+        return math.log(float(self._squared(features).min()) / len(features) + 1e-12)
+
+    def nearest(self, features: Features) -> int:
+        """Return the number of the nearest centre."""
+        return int(self._squared(features).argmin())
+
+    def _squared(self, features: Features) -> Float[Tensor, " speakers"]:
         away = (features - self.offset) / self.scale - self.centres
         along = away @ self.basis.T
         outside = (away.square().sum(1) - along.square().sum(1)).clamp(min=0)
-        squared = (along.square() / self.variances).sum(1) + outside / self.rest
-        return math.log(float(squared.min()) / len(features) + 1e-12)
+        return (along.square() / self.variances).sum(1) + outside / self.rest
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class Familiarity:
         write_text(folder / SETTINGS_NAME, to_json(self.calibration))
 
 
-def load_familiarity(folder: Path, model: LipSound2) -> Familiarity | None:
+def load_familiarity(folder: Path, model: Lips) -> Familiarity | None:
     """Read the measure of a pack, or nothing if it has none.
 
     Raises:
@@ -166,7 +174,7 @@ def _fit(tensors: Mapping[str, Tensor], features: int) -> bool:
 
 
 @contextmanager
-def observe(model: LipSound2, layer: Layer) -> Iterator[list[Features]]:
+def observe(model: Lips, layer: Layer) -> Iterator[list[Features]]:
     """Collect the features of each window that the model sees meanwhile."""
     seen: list[Features] = []
 
@@ -174,8 +182,20 @@ def observe(model: LipSound2, layer: Layer) -> Iterator[list[Features]]:
         cells = functional.adaptive_avg_pool2d(output[0].float().mean(1), layer.cells)
         seen.append(cells.flatten().cpu())
 
-    handle = model.encoder.blocks[layer.block].register_forward_hook(look)
+    handle = model.watch(layer.block, look)
     try:
         yield seen
     finally:
         handle.remove()
+
+
+@torch.inference_mode()
+def look_at(model: LipSound2, video: View, layer: Layer) -> Features:
+    """Compute the features of a stretch of video as `observe` does, by the first blocks of the encoder alone."""
+    frames = video.shape[1]
+    lengths = torch.tensor([frames], device=video.device)
+    with observe(model, layer) as seen:
+        pixels, mask = standardize(video[None], lengths), torch.ones(1, 1, frames, 1, 1, device=video.device)
+        for block in model.encoder.blocks[: layer.block + 1]:
+            pixels = block(pixels, mask)
+    return seen[0]

@@ -7,9 +7,12 @@
       waveglow/     the same of a vocoder, if there is one
       recognizer/   the same of a recogniser, and its language model, if there is one
       familiarity.* statistics of familiar faces, if there are any
+      splits.csv    the clips it was trained on and those held out, if they are known
+      voices.*      speaker embeddings by name, if the model speaks in more than one voice
       SHA256SUMS    of all other files, as `sha256sum` writes and checks it
 
-A run folder can stand in for a pack of one model: its best is taken.
+A run folder can stand in for a pack of one model: its best is taken, with the vocoder and recogniser of the pack that
+it started from.
 """
 
 import hashlib
@@ -17,8 +20,9 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, reduce
+from operator import or_
 from pathlib import Path
 
 import torch
@@ -26,7 +30,10 @@ import torch
 from lipsound2.config import ModelConfig, read_config, to_json
 from lipsound2.errors import CheckpointError, guard
 from lipsound2.model import LipSound2
+from lipsound2.packs.card import with_front_matter
 from lipsound2.packs.familiarity import Familiarity
+from lipsound2.packs.history import History, read_history, write_history
+from lipsound2.packs.voices import PackVoices
 from lipsound2.runtime.atomic import atomic_path, write_text
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
@@ -36,6 +43,10 @@ from lipsound2.runtime.weights import WEIGHTS_NAME, load_folder, load_weights, s
 INFO_NAME = "pack.json"
 SUMS_NAME = "SHA256SUMS"
 CARD_NAME = "README.md"
+START_NAME = "start.json"
+"""What the pack that a run started from says of itself."""
+PARTS = ("waveglow", "recognizer")
+"""What a pack may hold besides its model."""
 DEFAULT_PACK = "grid-s1"
 PACKS_VARIABLE = "LIPSOUND2_PACKS"
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "icon\r"})
@@ -79,14 +90,20 @@ class Pack:
     @property
     def waveglow(self) -> Path | None:
         """Folder of the pack's own WaveGlow."""
-        return self._part("waveglow")
+        return self.part("waveglow")
 
     @property
     def recognizer(self) -> Path | None:
         """Folder of the pack's own recogniser."""
-        return self._part("recognizer")
+        return self.part("recognizer")
 
-    def _part(self, name: str) -> Path | None:
+    @property
+    def history(self) -> History:
+        """Clips that it was trained on and those held out, as far as they are known."""
+        return read_history(self.folder)
+
+    def part(self, name: str) -> Path | None:
+        """Folder of one of `PARTS`, if there is one."""
         folder = self.folder / name
         return folder if (folder / WEIGHTS_NAME).is_file() else None
 
@@ -101,7 +118,13 @@ class Pack:
         return _digest(self.model_folder / WEIGHTS_NAME)
 
     def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
-        """Rebuild the model from its configuration, in evaluation mode."""
+        """Rebuild the model from its configuration, in evaluation mode.
+
+        Raises:
+            CheckpointError: The pack holds none, or it is damaged.
+        """
+        if not self.model_folder.is_dir():
+            raise CheckpointError(f"{self.folder} holds no model of torch", "if it is an exported pack: --backend onnx")
         return load_model(self.model_folder, device)
 
 
@@ -121,8 +144,18 @@ def find_pack(name: str | Path) -> Pack:
         _verify_once(folder, _state(folder))
         return _pack(folder)
     if (folder / "best" / WEIGHTS_NAME).is_file():
-        return Pack(folder, PackInfo(folder.resolve().name, "0", "unknown", "a training run"), folder / "best")
+        return Pack(folder, _run_info(folder), folder / "best")
     raise CheckpointError(f"{folder} is neither a pack nor a training run", f"a pack holds {INFO_NAME}")
+
+
+def carry(start: Pack, run: Path) -> None:
+    """Give a run the vocoder and the recogniser of the pack that it starts from."""
+    for part in PARTS:
+        source = start.part(part)
+        if source and not (run / part).exists():
+            with atomic_path(run / part) as folder:
+                shutil.copytree(source, folder)
+    write_text(run / START_NAME, to_json(start.info))
 
 
 def list_packs() -> list[Pack]:
@@ -195,21 +228,25 @@ def write_pack(
     dtype: torch.dtype = torch.float16,
     force: bool = False,
     familiarity: Familiarity | None = None,
+    voices: PackVoices | None = None,
 ) -> Pack:
     """Make a pack from the best checkpoints of training runs.
 
     Args:
         runs: Folders of runs, or of imported models, by the part that is made of them: `model`, `waveglow`,
-            `recognizer`.
+            `recognizer`. What the run of the model carries of the latter is included if none is named.
         target: Folder of the pack.
         info: What `pack.json` says.
-        card: The model card in Markdown.
+        card: The model card in Markdown; front matter is put before it.
         dtype: Type in which the weights are stored.
         force: Whether to replace an older pack.
         familiarity: Measures how familiar a face is to the model.
+        voices: Voices of a model that is conditioned on speaker embeddings.
     """
     if target.exists() and not force:
         raise CheckpointError(f"{target} exists", "replace it with --force")
+    carried = {part: runs["model"] / part for part in PARTS if "model" in runs and (runs["model"] / part).is_dir()}
+    runs = carried | dict(runs)
     with atomic_path(target) as folder:
         for part, run in runs.items():
             best = run / "best" if (run / "best").is_dir() else run
@@ -218,9 +255,13 @@ def write_pack(
             shutil.copytree(best, folder / part)
             save_weights(folder / part / WEIGHTS_NAME, load_weights(best / WEIGHTS_NAME), dtype)
         write_text(folder / INFO_NAME, to_json(info))
-        write_text(folder / CARD_NAME, card)
+        known = (info.name, info.licence, info.trained_on, info.scores)
+        write_text(folder / CARD_NAME, with_front_matter(card, *known))
+        write_history(folder, reduce(or_, map(read_history, runs.values()), History()))
         if familiarity:
             familiarity.save(folder)
+        if voices:
+            voices.save(folder)
         write_sums(folder)
     return _pack(target)
 
@@ -239,6 +280,14 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> LipSound2:
 
 def _pack(folder: Path) -> Pack:
     return Pack(folder, read_config(folder / INFO_NAME, PackInfo), folder / "model")
+
+
+def _run_info(folder: Path) -> PackInfo:
+    info = PackInfo(folder.resolve().name, "0", "unknown", "a training run")
+    if not (folder / START_NAME).is_file():
+        return info
+    start = read_config(folder / START_NAME, PackInfo)
+    return replace(info, trained_on=f"a training run from {start.name}", vocoder=start.vocoder)
 
 
 def _installed() -> list[Path]:

@@ -87,11 +87,14 @@ class GateConfig:
         min_level: Level of the loudest tenth of a second, in dB of full scale, below which a wave is silence.
         min_confidence: Mean confidence of a stretch of words below which it is noise.
         max_gap: Longest pause in seconds within a stretch.
+        doubtful: Mean confidence of the words of a stretch of video below which they may be invented, of which users
+            are warned.
     """
 
     min_level: float = -60.0
     min_confidence: float = 0.5
     max_gap: float = 1.0
+    doubtful: float = 0.85
 
 
 @dataclass(frozen=True)
@@ -107,18 +110,35 @@ class TimingConfig:
 
 @dataclass(frozen=True)
 class JasperConfig:
-    """Configuration of a recogniser: a wave -> posteriors over an alphabet."""
+    """Configuration of a recogniser: a wave -> posteriors over an alphabet.
+
+    Attributes:
+        blocks: Of the network.
+        features: What it is given.
+        alphabet: The characters it writes.
+        gate: What is rejected.
+        timing: How long words are.
+        language: Code of two letters of the language it writes; by default English if the alphabet is English.
+    """
 
     blocks: tuple[BlockConfig, ...]
     features: FeatureConfig = field(default_factory=FeatureConfig)
     alphabet: str = ENGLISH
     gate: GateConfig = field(default_factory=GateConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
+    language: str = ""
 
     def __post_init__(self) -> None:
         Alphabet(self.alphabet)
+        if self.language and not (self.language.isalpha() and self.language.islower()):
+            raise ConfigError(f"a language's code such as en was expected, got {self.language!r}")
         if not 1 <= sum(block.repeat for block in self.blocks) <= MOST_LAYERS:
             raise ConfigError(f"1 to {MOST_LAYERS} sub-blocks were expected, got {len(self.blocks)} blocks")
+
+    @property
+    def written(self) -> str:
+        """Return the language that is written, or nothing if it is not known."""
+        return self.language or ("en" if self.alphabet == ENGLISH else "")
 
     @property
     def samples_per_frame(self) -> int:

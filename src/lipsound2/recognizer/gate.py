@@ -1,5 +1,7 @@
 """A hypothesis -> the hypothesis without words in silence and noise."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lipsound2.recognizer.base import Wave
@@ -29,7 +31,7 @@ def keep_clear(transcript: Transcript, config: GateConfig) -> Transcript:
     if not dropped:
         return transcript
     note = f"noise: {len(dropped)} words left out that were only {_confidence(dropped):.0%} certain"
-    return Transcript(tuple(word for group in clear for word in group), note, transcript.separator)
+    return replace(transcript, words=tuple(word for group in clear for word in group), note=note)
 
 
 def near(words: tuple[Word, ...], others: tuple[Word, ...], max_gap: float) -> tuple[Word, ...]:

@@ -10,12 +10,14 @@ Residuals are none, the block's input (QuartzNet) or the inputs of all blocks so
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
 from lipsound2.model.masks import length_mask
 from lipsound2.recognizer.config import BlockConfig, JasperConfig
+from lipsound2.recognizer.features import features
 
 
 class Posteriors(NamedTuple):
@@ -126,6 +128,13 @@ class Jasper(nn.Module):
             channels = block.filters
         self.output = nn.Conv1d(channels, len(config.alphabet) + 1, 1)
         nn.init.xavier_uniform_(self.output.weight)
+
+    @torch.inference_mode()
+    def listen(self, wave: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "frames symbols"]:
+        """Return the log-posteriors of one wave, features included."""
+        device = self.output.weight.device
+        samples, lengths = torch.from_numpy(wave).to(device)[None], torch.tensor([len(wave)], device=device)
+        return self(*features(samples, lengths, self.config.features)).values[0].float().cpu().numpy()
 
     def forward(self, features: Float[Tensor, "batch mels frames"], lengths: Int[Tensor, " batch"]) -> Posteriors:
         """Return log-posteriors; frames past a length are ignored in the input and undefined in the output."""

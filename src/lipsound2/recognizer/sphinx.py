@@ -66,4 +66,4 @@ class SphinxRecognizer:
             for segment in self.decoder.seg()
             if segment.word[0] not in "<["
         )
-        return Transcript(words, None if words else "no words recognised")
+        return Transcript(words, None if words else "no words recognised", language="en")

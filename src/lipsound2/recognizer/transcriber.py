@@ -10,6 +10,7 @@ Long waves are processed in windows, so that only the posteriors grow with their
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from lipsound2.recognizer import ctc, gate
 from lipsound2.recognizer.base import Wave
 from lipsound2.recognizer.beam import Beam, BeamConfig
 from lipsound2.recognizer.config import JasperConfig
-from lipsound2.recognizer.features import features
 from lipsound2.recognizer.jasper import Jasper
 from lipsound2.recognizer.ngram import NGram, read_arpa, write_arpa
 from lipsound2.runtime.atomic import write_text
@@ -31,6 +31,17 @@ from lipsound2.text.alphabet import Alphabet, Transcript, Word
 LANGUAGE_NAME = "language.arpa"
 WINDOW, MARGIN = 30.0, 3.0
 """Length of a window, and context on each side, in seconds."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Interface of what a `JasperRecognizer` decodes: a Jasper of torch, or an exported one."""
+
+    config: JasperConfig
+
+    def listen(self, wave: Wave) -> ctc.Frames:
+        """Return the log-posteriors of one wave."""
+        ...
 
 
 class JasperRecognizer:
@@ -44,7 +55,7 @@ class JasperRecognizer:
 
     name = "jasper"
 
-    def __init__(self, model: Jasper, language: NGram | None = None, beam: BeamConfig | None = None) -> None:
+    def __init__(self, model: Listener, language: NGram | None = None, beam: BeamConfig | None = None) -> None:
         self.model = model
         self.alphabet = Alphabet(model.config.alphabet)
         self.sample_rate = model.config.features.sample_rate
@@ -53,14 +64,15 @@ class JasperRecognizer:
     def transcribe(self, wave: Wave) -> Transcript:
         """Return the words of a wave; none and a note for silence and noise."""
         config = self.model.config
+        none = Transcript(separator=self.alphabet.separator, language=config.written, doubtful=config.gate.doubtful)
         note = gate.silence_note(wave, self.sample_rate, config.gate)
         if note:
-            return Transcript(note=note, separator=self.alphabet.separator)
+            return replace(none, note=note)
         values = self.posteriors(wave)
         if not len(values):
-            return Transcript(note="too short to hold a word", separator=self.alphabet.separator)
+            return replace(none, note="too short to hold a word")
         found = self._words(values, ctc.best_path(values))
-        greedy = Transcript(found, None if found else "no words recognised", self.alphabet.separator)
+        greedy = replace(none, words=found, note=None if found else "no words recognised")
         clear = gate.keep_clear(greedy, config.gate)
         if self.beam is None or not clear.words:
             return clear
@@ -73,7 +85,6 @@ class JasperRecognizer:
         seconds = config.samples_per_frame / self.sample_rate
         return tuple(ctc.words(values, path, self.alphabet, seconds, config.timing))
 
-    @torch.inference_mode()
     def posteriors(self, wave: Wave) -> ctc.Frames:
         """Return the log-posteriors of a wave, computed window by window."""
         step = self.model.config.samples_per_frame
@@ -86,13 +97,9 @@ class JasperRecognizer:
         return np.concatenate(pieces)
 
     def _window(self, wave: Wave) -> ctc.Frames:
-        config = self.model.config
-        if len(wave) < 2 * config.features.hop_length:
+        if len(wave) < 2 * self.model.config.features.hop_length:
             return np.zeros((0, self.alphabet.blank + 1), np.float32)
-        device = next(self.model.parameters()).device
-        lengths = torch.tensor([len(wave)], device=device)
-        samples = torch.from_numpy(np.ascontiguousarray(wave)).to(device)[None]
-        return self.model(*features(samples, lengths, config.features)).values[0].float().cpu().numpy()
+        return self.model.listen(np.ascontiguousarray(wave))
 
 
 def save_recognizer(

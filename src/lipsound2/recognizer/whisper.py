@@ -53,7 +53,7 @@ class WhisperRecognizer:
         note = gate.silence_note(wave, self.sample_rate, self.config)
         if note:
             return Transcript(note=note)
-        segments, _ = self.model.transcribe(
+        segments, info = self.model.transcribe(
             wave, language=self.language, word_timestamps=True, vad_filter=True, condition_on_previous_text=False
         )
         found = tuple(
@@ -62,4 +62,5 @@ class WhisperRecognizer:
             for word in segment.words or ()
             if word.word.strip()
         )
-        return gate.keep_clear(Transcript(found, None if found else "no words recognised"), self.config)
+        heard = Transcript(found, None if found else "no words recognised", language=info.language)
+        return gate.keep_clear(heard, self.config)

@@ -6,17 +6,20 @@
     begin     it is new, or was begun with the same plan; what is damaged is taken away
     execute   every item without a result, by an executor; each result is staged as a file of its own
     finish    results are put together and the index is written last: a folder with an index is done
+
+Several processes, on one machine or on many that share the folder, each do a share of it; the last one finishes.
 """
 
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Generic, NamedTuple
 
 from lipsound2.errors import LipSoundError
 from lipsound2.runtime.atomic import sweep
-from lipsound2.runtime.claims import claim
+from lipsound2.runtime.claims import Share, can_lock, claim, claim_share, forget_shares, gate, shares_at_work
 from lipsound2.runtime.executors import Executor, I, Worker
 
 STAGING_NAME = ".staging"
@@ -33,11 +36,19 @@ class Failure(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What became of the items: how many were made now and found as they were, and those that failed now."""
+    """What became of the items.
+
+    Attributes:
+        made: How many were made now.
+        kept: How many were found as they were.
+        failures: Those that failed now.
+        left: How many others have to do, or a later run.
+    """
 
     made: int
     kept: int
     failures: list[Failure]
+    left: int = 0
 
 
 class FolderJob(ABC, Generic[I]):
@@ -67,6 +78,10 @@ class FolderJob(ABC, Generic[I]):
     def items(self) -> Sequence[I]:
         """List all items."""
 
+    def groups(self) -> Sequence[Sequence[I]]:
+        """List the items that must be done by one share, whose results are put together before all are there."""
+        return [[item] for item in self.items()]
+
     @abstractmethod
     def staged(self, item: I) -> bool:
         """Return whether an item's result, or the reason why it has none, is there."""
@@ -88,34 +103,88 @@ class FolderJob(ABC, Generic[I]):
 
 
 def resumable_map(
-    job: FolderJob[I], executor: Executor, progress: Progress = lambda done, total: None, wait: bool = False
+    job: FolderJob[I],
+    executor: Executor,
+    progress: Progress = lambda done, total: None,
+    wait: bool = False,
+    share: Share = Share(),  # noqa: B008  (a constant)
 ) -> Report:
-    """Do what is left of a job.
+    """Do what is left of a job, or of a share of it.
 
     Args:
         job: What is done.
         executor: Where it is done. Where it leaves items to others, a call that finds all done finishes the job.
         progress: Told how many of how many items are done.
         wait: Whether to wait for another process that works in the folder instead of refusing.
+        share: Which share of the items. The last share to end finishes the job, as does a later call for all of it.
 
     Raises:
-        StorageError: The folder cannot be written, or another process works in it.
+        StorageError: The folder cannot be written, or another process does the same work in it.
         LipSoundError: What `begin` or the executor raises.
     """
+    if share.of > 1:
+        return _share(job, executor, progress, share)
     with claim(job.output, job.title, wait):
-        job.begin()
-        sweep(job.output, below=True)
-        items = job.items()
+        items = _begin(job)
         if job.complete():
             report = Report(0, len(items), [])
             progress(len(items), len(items))
         else:
             report = _execute(job, executor, items, progress)
-            if report.made + report.kept + len(report.failures) < len(items):
-                return report
+            left = len(items) - report.made - report.kept - len(report.failures)
+            if left:
+                return report._replace(left=left)
             job.finish()
-        shutil.rmtree(job.output / STAGING_NAME, ignore_errors=True)
+        _clear(job)
     return report
+
+
+def _share(job: FolderJob[I], executor: Executor, progress: Progress, share: Share) -> Report:
+    with ExitStack() as claimed:
+        with gate(job.output):
+            claimed.enter_context(claim_share(job.output, job.title, share))
+            _begin(job)
+            groups = list(job.groups())
+            own = [item for group in groups[share.number - 1 :: share.of] for item in group]
+            if job.complete():
+                _clear(job)
+                progress(len(own), len(own))
+                return Report(0, len(own), [])
+        report = _execute(job, executor, own, progress)
+        with gate(job.output):
+            claimed.close()
+            del groups[share.number - 1 :: share.of]
+            return report._replace(left=_end(job, [item for group in groups for item in group]))
+
+
+def _end(job: FolderJob[I], others: Sequence[I]) -> int:
+    """Finish a job of which this process was the last to do its share, or return how many items are left.
+
+    Args:
+        job: What is done.
+        others: The items of the other shares.
+    """
+    if not can_lock(job.output) or shares_at_work(job.output):
+        return len(others)
+    items = _begin(job)
+    left = sum(not job.staged(item) for item in items)
+    if not left:
+        for item in others:
+            job.landed(item)
+        job.finish()
+        _clear(job)
+    return left
+
+
+def _begin(job: FolderJob[I]) -> Sequence[I]:
+    job.begin()
+    sweep(job.output, below=True)
+    return job.items()
+
+
+def _clear(job: FolderJob[I]) -> None:
+    shutil.rmtree(job.output / STAGING_NAME, ignore_errors=True)
+    forget_shares(job.output)
 
 
 def _execute(job: FolderJob[I], executor: Executor, items: Sequence[I], progress: Progress) -> Report:

@@ -4,6 +4,8 @@ import codecs
 import json
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +14,26 @@ from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column, Table
 from rich.text import Text
 
 from lipsound2.errors import LipSoundError
 
+BESIDE = 56
+"""Columns of a terminal that a bar takes beside its name."""
 DEBUG_VARIABLE = "LIPSOUND2_DEBUG"
+SECONDS_A_LINE = 30.0
 console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -77,6 +93,12 @@ def say(message: str) -> None:
         _print(message)
 
 
+def show(drawn: Table) -> None:
+    """Print a table, unless --quiet or --json is given; names in it are no markup."""
+    if not manner().quiet and not manner().json:
+        console.print(drawn, soft_wrap=False, markup=False)
+
+
 def detail(message: str) -> None:
     """Print a line that only --verbose asks for."""
     if manner().verbose:
@@ -99,14 +121,28 @@ def result(line: str, facts: dict[str, Any]) -> None:
             show_error(LipSoundError(f"cannot write to standard output: {error.strerror}", "the files are written"))
 
 
+class _Description(TextColumn):
+    """The name of a bar, cut where the terminal is narrow, so that times and counts are not."""
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.truncate(max(8, console.width - BESIDE), overflow="ellipsis")
+        return text
+
+
+def description_column() -> TextColumn:
+    """Return the column of a bar that gives way where the terminal is narrow."""
+    return _Description("{task.description}", markup=False, table_column=Column(no_wrap=True))
+
+
 def counting_bar() -> Progress:
     """Return a progress bar that counts, not yet started."""
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        description_column(),
+        BarColumn(20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         console=console,
         disable=manner().quiet or not console.is_terminal,
     )
@@ -114,10 +150,51 @@ def counting_bar() -> Progress:
 
 @contextmanager
 def counting(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar and yield the function that is told how many of how many things are done."""
+    """Show a bar and yield the function that is told how many of how many things are done.
+
+    Where nobody looks, such as in a log file, it is a line every half minute.
+    """
+    said = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        nonlocal said
+        progress.update(bar, completed=done, total=total)
+        if progress.disable and time.monotonic() - said > SECONDS_A_LINE:
+            said = time.monotonic()
+            say(f"{description}: {done} of {total}")
+
     with counting_bar() as progress:
         bar = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+        yield update
+
+
+@contextmanager
+def transferring(description: str, received: Callable[[], int], total: int) -> Iterator[None]:
+    """Show a bar of how many of how many bytes have been received, while the block runs.
+
+    Args:
+        description: What is done.
+        received: Asked twice a second.
+        total: All bytes.
+    """
+    ended = threading.Event()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    hidden = manner().quiet or not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden) as progress:
+        bar = progress.add_task(description, total=total, completed=received())
+
+        def watch() -> None:
+            while not ended.wait(0.5):
+                progress.update(bar, completed=received())
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+            progress.update(bar, completed=received())
 
 
 def _print(*parts: str | Text) -> None:

@@ -23,7 +23,7 @@ from lipsound2 import __version__
 from lipsound2.corpora.splits import SPLITS_NAME
 from lipsound2.errors import DataError, LipSoundError
 from lipsound2.runtime.atomic import write_text
-from lipsound2.runtime.claims import LOCK_NAME
+from lipsound2.runtime.claims import LOCK_NAME, Share
 from lipsound2.runtime.executors import Worker, choose
 from lipsound2.runtime.plans import changes
 from lipsound2.runtime.resumable import FolderJob, Progress, Report, resumable_map
@@ -43,6 +43,7 @@ def simulate(
     workers: int = 0,
     like: Path | None = None,
     progress: Progress = lambda done, total: None,
+    share: Share = Share(),  # noqa: B008  (a constant)
 ) -> Report:
     """Simulate a corpus of talking heads, or the missing part of it.
 
@@ -52,6 +53,7 @@ def simulate(
         workers: Processes; 0 takes one per core, 1 only this one.
         like: Another corpus, whose held-out sentences are held out here too.
         progress: Called with the number of clips done and the total.
+        share: Which share of the clips.
 
     Raises:
         ConfigError: There are not enough sentences for so many clips.
@@ -66,7 +68,7 @@ def simulate(
     plans = [studio.plan(clip) for clip in range(config.clips)]
     lexicon.check(word for plan in plans for word in plan.sentence.words)
     job = _Corpus(config, held_out, output, sorted(plans, key=lambda plan: (plan.speaker, plan.clip)))
-    return resumable_map(job, choose(workers if config.clips > 1 else 1), progress)
+    return resumable_map(job, choose(workers if config.clips > 1 else 1), progress, share=share)
 
 
 @dataclass

@@ -14,12 +14,22 @@ ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 
 
 class Word(NamedTuple):
-    """A recognised word, its start and end in seconds, and its confidence, 0..1."""
+    """A recognised word.
+
+    Attributes:
+        text: Its letters.
+        start, end: In seconds.
+        confidence: 0..1.
+        stretch: Number of the stretch in which it is said, where a video has several; they are shown apart.
+        speaker: Who says it, where several do.
+    """
 
     text: str
     start: float
     end: float
     confidence: float
+    stretch: int = 0
+    speaker: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,18 @@ class Transcript:
     """What was read.
 
     Attributes:
-        words: In order, not overlapping.
+        words: In order; those of one speaker do not overlap.
         note: Why there are no words, or fewer.
         separator: What stands between words: a space, or nothing in scripts that have none.
+        language: Its code of two letters, if the recogniser knows it.
+        doubtful: Mean confidence below which words may be invented, by what the recogniser was tried on.
     """
 
     words: tuple[Word, ...] = ()
     note: str | None = None
     separator: str = " "
+    language: str = ""
+    doubtful: float = 0.0
 
     @property
     def text(self) -> str:

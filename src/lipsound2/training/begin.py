@@ -134,7 +134,9 @@ def _check_begun(run: Path, old: dict[str, Any], begun: Begun) -> None:
     if "processes" not in same:
         others.append(f"{old['processes']} processes, not {now['processes']}".replace("1 processes", "1 process"))
     if others:
-        raise ConfigError(f"{run} was begun with {', with '.join(others)}", _HINT)
+        more = "train" not in same or "val" not in same
+        hint = f"{_HINT}; to train on with other clips: --from {run}, with another -o" if more else _HINT
+        raise ConfigError(f"{run} was begun with {', with '.join(others)}", hint)
 
 
 def _clips(entries: Sequence[Entry]) -> str:

@@ -1,4 +1,4 @@
-"""Prepared clips of known and, if available, unknown faces -> the familiarity of a pack."""
+"""Prepared clips of known and, if available, unknown faces -> the familiarity of a pack, and its voices."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,18 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from lipsound2.audio import resample
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import choose_entries
-from lipsound2.data.shards import read_crops
+from lipsound2.data.shards import Entry, read_crops, read_wave
 from lipsound2.errors import DataError
 from lipsound2.model import LipSound2
-from lipsound2.model.lipsound import standardize
 from lipsound2.model.preprocess import Crops, view
 from lipsound2.packs import find_pack
-from lipsound2.packs.familiarity import Calibration, Familiarity, Features, Layer, Statistics, observe
+from lipsound2.packs.familiarity import Calibration, Familiarity, Features, Layer, Statistics, look_at
+from lipsound2.packs.voices import PackVoices, from_speakers
 from lipsound2.runtime.windows import evenly
 from lipsound2.training.begin import RECIPE_NAME
+from lipsound2.voice.encoder import RATE, embed
 
 DIRECTIONS = 48
 SHRINK = 0.1
@@ -41,17 +44,12 @@ def features(model: LipSound2, crops: Crops, layer: Layer) -> Features:
     video = view(crops, model.config.video)
     frames = video.shape[1]
     size = min(model.config.window, frames)
-    with observe(model, layer) as seen:
-        for start in evenly(frames, size, min(model.config.overlap, size - 1)):
-            part = video[None, :, start : start + size].to(model.mel_mean.device)
-            lengths = torch.tensor([size], device=part.device)
-            seen_so_far, mask = standardize(part, lengths), torch.ones(1, 1, size, 1, 1, device=part.device)
-            for block in model.encoder.blocks[: layer.block + 1]:
-                seen_so_far = block(seen_so_far, mask)
-    return torch.stack(seen).mean(0)
+    starts = evenly(frames, size, min(model.config.overlap, size - 1))
+    parts = (video[:, start : start + size].to(model.mel_mean.device) for start in starts)
+    return torch.stack([look_at(model, part, layer) for part in parts]).mean(0)
 
 
-def look_at(
+def look_at_clips(
     model: LipSound2, folder: Path, split: str, layer: Layer, speakers: Sequence[str] = (), clips: int = 0
 ) -> dict[str, list[Features]]:
     """Compute the features of prepared clips and of their mirror images, which are training examples too.
@@ -120,21 +118,45 @@ def make_familiarity(
 ) -> Familiarity:
     """Fit on the training clips of a prepared folder and calibrate on its validation clips."""
     chosen = layer or Layer()
-    statistics = fit(look_at(model, folder, "train", chosen, speakers, clips=100))
-    held_out = look_at(model, folder, "val", chosen, speakers, clips=20)
+    statistics = fit(look_at_clips(model, folder, "train", chosen, speakers, clips=100))
+    held_out = look_at_clips(model, folder, "val", chosen, speakers, clips=20)
     known = [each for clips in held_out.values() for each in clips]
     return Familiarity(statistics, calibrate(statistics, chosen, known))
 
 
-def measure_run(run: Path, folder: Path) -> Familiarity:
+def measure_run(run: Path, folder: Path) -> tuple[Familiarity, PackVoices | None]:
     """Fit the familiarity of a run's best model to the prepared clips of the speakers in its recipe.
+
+    Returns:
+        The familiarity, and the voices of these speakers if the model is conditioned on them.
 
     Raises:
         DataError: A speaker has fewer than two clips.
     """
     recipe = run / RECIPE_NAME
     speakers = json.loads(recipe.read_text(encoding="utf-8")).get("speakers", []) if recipe.is_file() else []
-    return make_familiarity(find_pack(run).load_model(), folder, speakers)
+    model = find_pack(run).load_model()
+    voices = measure_voices(folder, speakers) if model.config.condition_dim else None
+    return make_familiarity(model, folder, speakers), voices
+
+
+def measure_voices(folder: Path, speakers: Sequence[str] = (), clips: int = 20) -> PackVoices:
+    """Compute the mean speaker embedding of each speaker's training clips.
+
+    Args:
+        folder: What `lipsound2 prepare` wrote.
+        speakers: Speakers whose voices are computed; empty takes all.
+        clips: Number of clips per speaker, spread evenly.
+    """
+    found: dict[str, list[Entry]] = {}
+    for entry in choose_entries(folder, "train", speakers):
+        found.setdefault(str(entry.meta["speaker"]), []).append(entry)
+    return from_speakers({name: _mean_voice(folder, spread(entries, clips)) for name, entries in found.items()})
+
+
+def _mean_voice(folder: Path, entries: Sequence[Entry]) -> Tensor:
+    waves = (resample(read_wave(folder, entry), int(str(entry.meta["sample_rate"])), RATE) for entry in entries)
+    return functional.normalize(torch.from_numpy(np.stack([embed(wave) for wave in waves])).mean(0), dim=0)
 
 
 def _factors(within: Tensor, directions: int, shrink: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lipsound2.audio import log_mel
+from lipsound2.audio import log_mel, resample
 from lipsound2.config import CONFIG_NAME, AudioConfig, ModelConfig, read_config
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import choose_entries
@@ -30,6 +30,7 @@ from lipsound2.runtime.plans import read_plan
 from lipsound2.runtime.resumable import Progress
 from lipsound2.runtime.windows import striding
 from lipsound2.training.generated import PLAN_NAME, SPLITS, Maker, describe, generate
+from lipsound2.voice.encoder import RATE, embed
 
 
 def generate_mels(
@@ -157,6 +158,8 @@ def teacher_forced_mel(model: LipSound2, prepared: Path, entry: Entry) -> Float[
     video = view(read_crops(prepared, entry, config.video.channels), config.video)
     wave = torch.from_numpy(read_wave(prepared, entry))
     reference = log_mel(wave[None], config.audio)
+    own = embed(resample(wave.numpy(), config.audio.sample_rate, RATE)) if config.condition_dim else None
+    voice = None if own is None else torch.from_numpy(own)[None].to(device)
     pieces = []
     for start in striding(video.shape[1], config.window):
         piece = video[:, start : start + config.window]
@@ -165,5 +168,6 @@ def teacher_forced_mel(model: LipSound2, prepared: Path, entry: Entry) -> Float[
         missing = max(0, first + frames - reference.shape[2])
         target = torch.nn.functional.pad(reference[..., first : first + frames], (0, missing))
         lengths = torch.tensor([piece.shape[1]], device=device)
-        pieces.append(model(piece[None].to(device), lengths, target.to(device)).after[0].float().cpu())
+        predicted = model(piece[None].to(device), lengths, target.to(device), condition=voice)
+        pieces.append(predicted.after[0].float().cpu())
     return torch.cat(pieces, dim=1)

@@ -40,7 +40,7 @@ def find_lags(model: nn.Module, data: ClipDataset, most: int, batch_size: int = 
     def piece(number: int) -> dict[int, tuple[str, int]]:
         start = number * batch_size
         batch = plain.load(places[start : start + batch_size], device)
-        predicted: Prediction = model(batch.video, batch.video_lengths)
+        predicted: Prediction = model(batch.video, batch.video_lengths, condition=batch.voices)
         late = lateness(predicted, batch, most).tolist()
         return {start + i: pair for i, pair in enumerate(zip(batch.keys, late, strict=True))}
 

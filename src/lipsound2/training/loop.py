@@ -15,9 +15,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
@@ -37,6 +35,8 @@ from lipsound2.runtime.terminal import counting_bar, say, warn
 from lipsound2.runtime.weights import WEIGHTS_NAME, save_weights
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
+from lipsound2.training.interrupts import Interrupts
+from lipsound2.training.loading import load_batches
 from lipsound2.training.optimizers import (
     collect_slots,
     learning_rate,
@@ -49,6 +49,10 @@ from lipsound2.training.task import Task, Validation
 
 DIVERGED = 10.0
 """A smoothed loss this many times its lowest value restores the last checkpoint once, then ends the run."""
+
+
+_LOST = ("gloo", "nccl", "closed by peer", "reset by peer", "broken pipe", "socket", "timed out")
+"""What messages of the network between processes have in them."""
 
 
 class _DivergedError(TrainingError):
@@ -118,7 +122,8 @@ class Trainer:
         self.counted = 0
         self.norm: Tensor | None = None
         self.saved_at = time.monotonic()
-        self.due = self.changed = False
+        self.due = self.changed = self.ending = False
+        self.interrupts = Interrupts(self._told)
         self.watch = Stopwatch()
         self.control = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
         self.writer = SummaryWriter(run / "logs") if run and fabric.is_global_zero else None
@@ -161,11 +166,12 @@ class Trainer:
         try:
             yield
         except RuntimeError as error:
-            if self.fabric.world_size == 1 or isinstance(error, torch.cuda.OutOfMemoryError):
+            if self.fabric.world_size == 1 or not _lost(error):
                 raise
             if not self.fabric.is_global_zero:
                 raise SystemExit(1) from error  # process 0 reports the reason
-            save_state(self.run / "checkpoints", self._state())
+            if self._finite():
+                save_state(self.run / "checkpoints", self._state())
             raise TrainingError(
                 f"another process of the run was lost at step {self.step}",
                 f"the same command goes on from there ({str(error).splitlines()[0][:120]})",
@@ -191,8 +197,9 @@ class Trainer:
             bar = progress.add_task("", total=self.total, completed=self.step)
             while self.step < self.total and not self._stopped():
                 try:
-                    for line in self._go_on():
-                        progress.update(bar, completed=self.step, description=line)
+                    with self.interrupts:
+                        for line in self._go_on():
+                            progress.update(bar, completed=self.step, description=line)
                 except _DivergedError as error:
                     self._take_back(error)
                     progress.update(bar, completed=self.step)
@@ -215,6 +222,9 @@ class Trainer:
             yield line
             if self.due:
                 self._save()
+            if self.ending:
+                self.interrupts.act()
+                raise TrainingError(f"another process was interrupted at step {self.step}", "the same command goes on")
             epoch, left = divmod(self.step, self.updates)
             every = self.settings.validate_steps or self.settings.validate_every * self.updates
             if left == 0 and self.step < self.total:
@@ -231,14 +241,7 @@ class Trainer:
         self.batches.epoch, left = divmod(self.step, self.updates)
         self.batches.start = left * self.settings.accumulate
         self.batches.epochs = self.settings.epochs
-        loader = DataLoader(
-            _Guarded(self.task.train),
-            batch_sampler=self.batches,
-            collate_fn=partial(_collated, self.task.collate),
-            num_workers=self.settings.workers,
-            pin_memory=self.fabric.device.type == "cuda" and self.settings.workers > 0,
-        )
-        return iter(loader)
+        return load_batches(self.task, self.batches, self.settings.workers, self.fabric.device.type == "cuda")
 
     def _next(self, batches: Iterator[Any]) -> Any:
         with self.watch.waiting():
@@ -289,8 +292,11 @@ class Trainer:
                 loss, parts = self.task.loss(self.model, batch, self.step / self.updates, generator)
         except LipSoundError as raised:
             error = raised
-        errors, wanted = self._sums(float(error is not None), float(due and self.fabric.is_global_zero))
-        self.due = self.due or wanted > 0
+        caught = self.interrupts.caught is not None
+        own = float(error is not None), float(due and self.fabric.is_global_zero), float(caught)
+        errors, wanted, ending = self._sums(*own)
+        self.due = self.due or wanted > 0 or ending > 0
+        self.ending = self.ending or ending > 0
         self._end_by(errors, error)
         return loss, parts
 
@@ -377,7 +383,7 @@ class Trainer:
     def _validate(self, epoch: int) -> None:
         self._look()
         number = self.step // (self.settings.validate_steps or self.settings.validate_every * self.updates)
-        show = self.settings.show_every > 0 and number % self.settings.show_every == 0
+        show = self.settings.show_every > 0 and (number == 1 or number % self.settings.show_every == 0)
         with as_one(self.fabric):
             with torch.no_grad():
                 found = self.task.validate(self.average, show)
@@ -408,6 +414,12 @@ class Trainer:
         if self.fabric.is_global_zero:
             say(message)
 
+    def _told(self, name: str) -> None:
+        self._say(f"{name}: training ends with a checkpoint after this step; once more ends it at once")
+
+    def _finite(self) -> bool:
+        return bool(torch.stack([parameter.detach().isfinite().all() for parameter in self.parameters]).all())
+
     def _state(self) -> TrainingState:
         finite = {"smoothed": self.smoothed, "lowest": self.lowest}
         more: dict[str, Any] = {name: value for name, value in finite.items() if math.isfinite(value)}
@@ -418,24 +430,15 @@ class Trainer:
 
     def _save(self) -> None:
         self._look()
+        if not self._finite():
+            raise _DivergedError(f"the weights are not finite at step {self.step}")
         self.due, self.saved_at = False, time.monotonic()
         with as_one(self.fabric):
             if self.fabric.is_global_zero:
                 save_state(self.run / "checkpoints", self._state())
 
 
-class _Guarded(Dataset[Any]):
-    """Examples, or the error in place of one: raised in a loader process it would lose its hint."""
-
-    def __init__(self, data: Dataset[Any]) -> None:
-        self.data = data
-
-    def __getitem__(self, place: Any) -> Any:
-        try:
-            return self.data[place]
-        except LipSoundError as error:
-            return error
-
-
-def _collated(collate: Callable[[list[Any]], Any], examples: list[Any]) -> Any:
-    return next((one for one in examples if isinstance(one, LipSoundError)), None) or collate(examples)
+def _lost(error: RuntimeError) -> bool:
+    """Return whether an error says that another process does not answer any more."""
+    words = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(sign in words for sign in _LOST)

@@ -3,7 +3,7 @@
 import atexit
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -13,12 +13,15 @@ import torch
 import torch.distributed
 
 from lipsound2.config import TrainConfig
+from lipsound2.data.shards import Entry
 from lipsound2.errors import ConfigError
+from lipsound2.packs.history import history_of
 from lipsound2.runtime.devices import count_devices, find_device
 from lipsound2.runtime.plans import differences
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import Begun, beginning
 from lipsound2.training.loop import fit
+from lipsound2.training.opening import describe, keep_history
 from lipsound2.training.task import Task
 
 M = TypeVar("M")
@@ -45,11 +48,17 @@ class Assembled(NamedTuple):
     Attributes:
         recipe: The recipe with the model that is trained.
         begun: The other things that the run depends on.
+        train: Clips that are trained on.
+        val: Clips that are validated on.
+        test: Clips of the same folder that are held out.
         make: Returns the task once the run's folder is locked and the random seed set; it may write files there.
     """
 
     recipe: "Recipe"
     begun: Begun
+    train: Sequence[Entry]
+    val: Sequence[Entry]
+    test: Sequence[Entry]
     make: Callable[[Path], Task[Any]]
 
 
@@ -102,6 +111,9 @@ def run(
         with as_one(fabric):
             torch.manual_seed(recipe.train.seed)
             task = assembled.make(folder)
+            if fabric.is_global_zero:
+                keep_history(folder, start, history_of(assembled.train, assembled.val, assembled.test))
+                describe(task, assembled.train, assembled.val, fabric.device)
         return fit(task, recipe.train, folder, fabric)
 
 

@@ -14,9 +14,9 @@ from lipsound2.audio import log_mel
 from lipsound2.config import AudioConfig
 from lipsound2.corpora.clip import spread
 from lipsound2.data.cache import ClipCache
-from lipsound2.data.dataset import Place, choose_entries
+from lipsound2.data.dataset import Place, choose_entries, without_clips
 from lipsound2.data.shards import read_wave
-from lipsound2.errors import ConfigError, DataError
+from lipsound2.errors import ConfigError
 
 STEP = 1 / 32768
 """Quantisation step of 16-bit audio; dithering with noise of this width bounds the density."""
@@ -94,7 +94,7 @@ class SegmentDataset(Dataset[Place]):
     ) -> None:
         entries = choose_entries(folder, split, speakers)
         if not entries:
-            raise DataError(f"{folder} holds no clip of split {split!r}", "prepare a corpus that has one")
+            raise without_clips(folder, split, speakers)
         rates = {int(str(entry.meta["sample_rate"])) for entry in entries}
         if rates != {audio.sample_rate}:
             raise ConfigError(f"{folder} holds audio of {rates} Hz, the vocoder takes {audio.sample_rate} Hz")

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from lipsound2.corpora.clip import spread
 from lipsound2.data.cache import ClipCache
-from lipsound2.data.dataset import Place, choose_entries
+from lipsound2.data.dataset import Place, choose_entries, without_clips
 from lipsound2.data.shards import Entry, read_wave
 from lipsound2.errors import DataError
 from lipsound2.text.alphabet import Alphabet
@@ -126,7 +126,7 @@ def speech_entries(folder: Path, split: str, speakers: Sequence[str] = (), clips
     """
     found = [entry for entry in choose_entries(folder, split, speakers) if entry.meta.get("transcript")]
     if not found:
-        raise DataError(f"{folder} holds no clip of split {split!r} with a transcript", "prepare a corpus that has one")
+        raise without_clips(folder, split, speakers, " with a transcript")
     return spread(found, clips) if split == "train" else found
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import matplotlib.figure
 import numpy as np
@@ -44,8 +44,10 @@ class Task(ABC, Generic[BatchT]):
     Attributes:
         model: The trained model.
         train: Training data, indexed by `Place`.
+        legend: What its scores mean, on one line.
     """
 
+    legend: ClassVar[str] = ""
     model: nn.Module
     train: Dataset[Any]
 

@@ -4,23 +4,23 @@ The output of a WaveGlow for a constant mel and zero noise is its bias, a statio
 are subtracted from those of the wave, as in NVIDIA's denoiser.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lipsound2.audio import istft, stft
 from lipsound2.config import AudioConfig
-from lipsound2.vocoder.waveglow import WaveGlow
+from lipsound2.vocoder.base import Flows
 
 FRAMES = 88
 """Frames of the constant mel."""
 
 
-def bias(model: WaveGlow) -> Float[Tensor, "bins 1"]:
+def bias(model: Flows) -> Float[Tensor, "bins 1"]:
     """Return the magnitudes of a model's bias."""
     config = model.config
-    like = model.upsample.weight
-    mel = like.new_full((1, config.audio.n_mels, FRAMES), config.mel_mean)
-    wave = model.infer(mel, like.new_zeros(1, config.group, FRAMES * config.steps_per_frame))
+    mel = torch.full((1, config.audio.n_mels, FRAMES), config.mel_mean, device=model.device)
+    wave = model.infer(mel, mel.new_zeros(1, config.group, FRAMES * config.steps_per_frame))
     return stft(wave, config.audio).abs()[0].median(dim=1, keepdim=True).values
 
 

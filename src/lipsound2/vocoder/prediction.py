@@ -38,7 +38,7 @@ def predictor(mel: Float[Tensor, "batch mels frames"], audio: AudioConfig, order
     """Return the best linear predictor of audio from its log-mel."""
     level = mel.double() - _filter_areas(audio, mel.device).log()[:, None]
     magnitude = (between_bins(audio, mel.device) @ level).exp()
-    correlation = torch.fft.irfft(magnitude.square(), n=audio.n_fft, dim=1)[:, : order + 1].transpose(1, 2)
+    correlation = magnitude.square().transpose(1, 2) @ _cosines(audio, order, mel.device)
     # A hop is between the frame that is centred on its start and the next one.
     following = torch.cat([correlation[:, 1:], correlation[:, -1:]], dim=1)
     weights, error = _levinson((correlation + following) / 2)
@@ -99,13 +99,11 @@ def _levinson(
     """Solve for the predictor and the mean square of its error (Levinson & Durbin)."""
     order = correlation.shape[-1] - 1
     error = correlation[..., 0] * (1 + WHITE)
-    weights = torch.zeros_like(correlation[..., 1:])
+    weights = correlation[..., :0]
     for i in range(order):
-        known = weights[..., :i]
-        missed = correlation[..., i + 1] - (known * correlation[..., 1 : i + 1].flip(-1)).sum(dim=-1)
+        missed = correlation[..., i + 1] - (weights * correlation[..., 1 : i + 1].flip(-1)).sum(dim=-1)
         reflection = missed / error
-        weights[..., :i] = known - reflection[..., None] * known.flip(-1)
-        weights[..., i] = reflection
+        weights = torch.cat([weights - reflection[..., None] * weights.flip(-1), reflection[..., None]], dim=-1)
         error = error * (1 - reflection.square())
     return weights, error
 
@@ -113,6 +111,14 @@ def _levinson(
 @lru_cache(maxsize=8)
 def _filter_areas(audio: AudioConfig, device: torch.device) -> Float[Tensor, " mels"]:
     return mel_basis(audio).sum(dim=1).double().to(device)
+
+
+@lru_cache(maxsize=8)
+def _cosines(audio: AudioConfig, order: int, device: torch.device) -> Float[Tensor, "bins lags"]:
+    """Return the inverse Fourier transform of a power spectrum into its first lags, as a matrix."""
+    bins, lags = np.arange(audio.n_fft // 2 + 1), np.arange(order + 1)
+    both_sides = np.where((bins == 0) | (2 * bins == audio.n_fft), 1, 2) / audio.n_fft
+    return torch.from_numpy(both_sides[:, None] * np.cos(2 * np.pi * np.outer(bins, lags) / audio.n_fft)).to(device)
 
 
 @lru_cache(maxsize=8)

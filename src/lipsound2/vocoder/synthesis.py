@@ -10,6 +10,7 @@ from torch import Tensor
 from lipsound2.errors import CheckpointError
 from lipsound2.runtime.weights import find_weights, load_folder
 from lipsound2.runtime.windows import windows
+from lipsound2.vocoder.base import Flows
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.consistency import context, made_consistent
 from lipsound2.vocoder.denoise import bias, denoise
@@ -40,7 +41,7 @@ class WaveGlowVocoder:
 
     def __init__(
         self,
-        model: WaveGlow,
+        model: Flows,
         sigma: float | None = None,
         denoise: float | None = None,
         seed: int = 0,
@@ -53,9 +54,9 @@ class WaveGlowVocoder:
         self.sigma = model.config.sigma if sigma is None else sigma
         self.strength = model.config.denoise if denoise is None else denoise
         self.seed = seed
-        self.half = half_is_fast(model.upsample.weight.device) if half is None else half
+        self.half = half_is_fast(model.device) if half is None else half
         if integers is None:
-            integers = half is None and not self.half and integers_are_fast(model.upsample.weight.device)
+            integers = half is None and not self.half and integers_are_fast(model.device)
         self.integers = integers
         self.chunk = chunk
 
@@ -109,7 +110,7 @@ class WaveGlowVocoder:
                 yield torch.cat([mel, self.sigma * torch.stack(columns, dim=1).to(mel)])
 
     def _precision(self) -> torch.autocast:
-        return halved(self.model.upsample.weight.device, self.half)
+        return halved(self.model.device, self.half)
 
 
 def load_waveglow(folder: Path, device: torch.device | str = "cpu") -> WaveGlow:

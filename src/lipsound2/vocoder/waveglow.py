@@ -146,6 +146,11 @@ class WaveGlow(nn.Module):
                 return self._undone(z, self._in_integers(condition), None)
             return self._unflow(self._flows(condition), condition, z, None)
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.upsample.weight.device
+
     def inversions(self) -> Inversions:
         """Invert the mixings for training, without synchronising with a GPU."""
         return Inversions(*inversions(list(self.mixings)))  # type: ignore[arg-type]

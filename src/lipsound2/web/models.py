@@ -99,7 +99,7 @@ def _facts(pack: Pack) -> dict[str, Any]:
 def _load(folder: str, vocoder: str, device: str | None) -> Loaded:
     pipeline = load(folder, vocoder, device)
     packed = find_pack(folder).recognizer
-    place = str(next(pipeline.model.parameters()).device)
+    place = str(pipeline.model.device)
     return Loaded(pipeline, choose("jasper", packed, place, BeamConfig(), needs_language=True) if packed else None)
 
 

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from lipsound2.faces import Box, FaceTrack
+from lipsound2.faces import FaceTrack
 from lipsound2.media import Frame, Image
+from lipsound2.trails import Box
 
 SIDE = 160
 """Pixels of a picture's side."""

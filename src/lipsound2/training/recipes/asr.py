@@ -12,6 +12,7 @@ from pathlib import Path
 import lightning_fabric
 
 from lipsound2.config import TrainConfig, in_range
+from lipsound2.data.dataset import choose_entries
 from lipsound2.inference.recognizers import find_recognizer
 from lipsound2.packs import find_pack
 from lipsound2.recognizer.config import PRESETS, JasperConfig, jasper_small
@@ -70,8 +71,14 @@ class AsrRecipe:
         train = recipe._dataset([*folders.values(), *sources.more], "train")
         val = {name: recipe._dataset([folder], "val") for name, folder in folders.items()}
         validated = [entry for data in val.values() for _, entry in data.places]
-        begun = begun_with([entry for _, entry in train.places], validated, model, fabric)
-        return Assembled(recipe, begun, lambda run: recipe._task(model, train, val, run, fabric.is_global_zero))
+        taught = [entry for _, entry in train.places]
+        begun = begun_with(taught, validated, model, fabric)
+        test = choose_entries(sources.prepared, "test", self.speakers)
+
+        def make(run: Path) -> JasperTask:
+            return recipe._task(model, train, val, run, fabric.is_global_zero)
+
+        return Assembled(recipe, begun, taught, validated, test, make)
 
     def _config(self) -> JasperConfig:
         return self.model or jasper_small()

@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, small
-from lipsound2.data.dataset import ClipDataset
+from lipsound2.data.dataset import ClipDataset, choose_entries
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
 from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.packs import find_pack
+from lipsound2.packs.pack import carry
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
 from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.tasks.lip2mel import MelTask, mel_statistics
+from lipsound2.voice.encoder import DIM
 
 SHAPES = 15
 """On a GPU, batches are padded to a multiple of so many video frames, so that few graphs are captured."""
@@ -33,6 +35,8 @@ class Lip2MelRecipe:
     Attributes:
         model: Size of the model; None is `small`, or the model that the run starts from, which cannot be changed.
         window: Square of the face that replaces the model's `VideoConfig.window`; None keeps that.
+        voices: Whether the model is conditioned on speaker embeddings, so that it speaks in the voice that is asked
+            for; None keeps what the model is.
         train: The loop.
         loss: The loss and scheduled sampling.
         augment: Augmentation of training clips.
@@ -49,6 +53,7 @@ class Lip2MelRecipe:
 
     model: ModelConfig | None = field(default=None, metadata={BASE: small})
     window: tuple[int, int, int] | None = None
+    voices: bool | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
     loss: MelLossConfig = field(default_factory=MelLossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -71,16 +76,45 @@ class Lip2MelRecipe:
         """Open the data and the model that the run starts from."""
         if sources.generated or sources.more:
             raise ConfigError("a lip-to-mel model learns from prepared clips alone, not from generated ones")
-        model = None if start is None else find_pack(start).load_model()
-        asked = self._cropped(self.model) if self.model else None
-        config = keep_model(asked, self._cropped(model.config) if model else None, lambda: self._cropped(small()))
+        found = None if start is None else find_pack(start)
+        model = self.listening(found.load_model()) if found else None
+        asked = self._changed(self.model) if self.model else None
+        config = keep_model(asked, self._changed(model.config) if model else None, lambda: self._changed(small()))
         recipe = replace(self, model=config)
         train, val = (recipe._dataset(sources.prepared, split, config) for split in ("train", "val"))
         begun = begun_with(train.entries, val.entries, model, fabric)
-        return Assembled(recipe, begun, lambda _: recipe._task(config, model, train, val, fabric))
+        test = choose_entries(sources.prepared, "test", self.speakers)
 
-    def _cropped(self, config: ModelConfig) -> ModelConfig:
-        return replace(config, video=replace(config.video, window=self.window)) if self.window else config
+        def make(run: Path) -> MelTask:
+            if found and fabric.is_global_zero:
+                carry(found, run)
+            return recipe._task(config, model, train, val, fabric)
+
+        return Assembled(recipe, begun, train.entries, val.entries, test, make)
+
+    def _changed(self, config: ModelConfig) -> ModelConfig:
+        """Replace what the recipe's other settings say of the model."""
+        if self.window:
+            config = replace(config, video=replace(config.video, window=self.window))
+        if self.voices is not None:
+            config = replace(config, condition_dim=DIM if self.voices else 0)
+        if config.condition_dim not in (0, DIM):
+            raise ConfigError(
+                f"a condition of {config.condition_dim} values was asked for, speaker embeddings have {DIM}",
+                "ask for voices: true instead",
+            )
+        return config
+
+    def listening(self, start: LipSound2) -> LipSound2:
+        """Let a model that knows no speaker embeddings begin to listen to them: at first they change nothing."""
+        config = self._changed(start.config)
+        if config.condition_dim == start.config.condition_dim:
+            return start
+        model = LipSound2(config)
+        model.load_state_dict({k: v for k, v in start.state_dict().items() if k in model.state_dict()}, strict=False)
+        if config.condition_dim:
+            nn.init.zeros_(model.condition.weight)
+        return model
 
     def _dataset(self, prepared: Path, split: str, config: ModelConfig) -> ClipDataset:
         taught = split == "train"
@@ -95,6 +129,7 @@ class Lip2MelRecipe:
             cache_gb=self.train.cache_gb,
             speakers=self.speakers,
             seconds=self.seconds,
+            voices=bool(config.condition_dim),
         )
 
     def _task(

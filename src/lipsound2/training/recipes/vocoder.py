@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.plugins import MixedPrecision
 
 from lipsound2.config import TrainConfig, in_range
+from lipsound2.data.dataset import choose_entries
 from lipsound2.errors import ConfigError
 from lipsound2.packs import find_pack
 from lipsound2.runtime.names import is_folder
@@ -72,7 +73,12 @@ class VocoderRecipe:
         train, val = (recipe._dataset(sources.prepared, split) for split in ("train", "val"))
         mels = recipe._use_generated(sources.generated, train, val)
         begun = begun_with(train.entries, val.entries, model, fabric, mels.digest() if mels else None)
-        return Assembled(recipe, begun, lambda _: recipe._task(model, train, val, fabric))
+        test = choose_entries(sources.prepared, "test", self.speakers)
+
+        def make(_: Path) -> VocoderTask:
+            return recipe._task(model, train, val, fabric)
+
+        return Assembled(recipe, begun, train.entries, val.entries, test, make)
 
     def _config(self) -> WaveGlowConfig:
         return self.model or waveglow_small()

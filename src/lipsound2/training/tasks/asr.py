@@ -42,6 +42,7 @@ class JasperTask(Task[SpeechBatch]):
         batch_size: Batch size of the validation.
     """
 
+    legend = "WER, CER: word and character error rates of the validation clips, decoded greedily; lower is better"
     model: Jasper
 
     def __init__(

@@ -35,6 +35,10 @@ class MelTask(Task[Batch]):
         best: Metric that selects the best checkpoint: `error`, the squared error, or `estoi`.
     """
 
+    legend = (
+        "error: mean squared error of the log-mel that is generated free-running, in units of the training data's "
+        "variance; 1 is that of the mean mel, lower is better"
+    )
     model: LipSound2
     train: ClipDataset
 
@@ -83,7 +87,7 @@ class MelTask(Task[Batch]):
         rate = self.model.decoder.frames_per_step
         steps = -(-batch.mel.shape[-1] // rate)
         own = torch.rand(len(batch.keys), steps, generator=generator) < share
-        predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own)
+        predicted: Prediction = model(batch.video, batch.video_lengths, batch.mel, own, batch.voices)
         device = batch.mel.device
         lengths = batch.mel_lengths.to(device, non_blocking=True)
         before, after = (self._squared_error(mel, batch.mel, lengths) for mel in (predicted.before, predicted.after))
@@ -113,7 +117,7 @@ class MelTask(Task[Batch]):
         def piece(number: int) -> dict[int, dict[str, float]]:
             places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.val)))
             batch = self.val.load([Place(0, place) for place in places], device)
-            predicted: Prediction = model(batch.video, batch.video_lengths)
+            predicted: Prediction = model(batch.video, batch.video_lengths, condition=batch.voices)
             found = self._rows(predicted, batch)
             if synthesised:
                 waves = griffin_lim(predicted.after.float(), self.val.audio).cpu().numpy()
@@ -151,7 +155,8 @@ class MelTask(Task[Batch]):
         mels = {"reference": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
         figures = {"mel": plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})}
         if predicted.alignment is not None:
-            figures["alignment"] = plots.alignment(predicted.alignment[0].float().cpu().numpy())
+            weights = predicted.alignment[0].float().cpu().numpy()
+            figures["alignment"] = plots.alignment(weights, weights.shape[1] / self.model.config.video.fps)
         return figures
 
     def _rows(self, predicted: Prediction, batch: Batch) -> list[dict[str, float]]:

@@ -49,6 +49,11 @@ class VocoderTask(Task[Segment]):
     model: WaveGlow
     train: SegmentDataset
 
+    legend = (
+        "loss: nats a 16-bit sample of the validation clips, plus the spectral distance if one is set; mel error: mean "
+        "absolute difference of log-mel; lower is better"
+    )
+
     def __init__(
         self,
         model: WaveGlow,

@@ -1,4 +1,4 @@
-"""A wave -> an embedding of the voice, by the encoder of Resemblyzer 0.1.4 (Wan et al. 2018; see NOTICE.md).
+"""A waveform -> a speaker embedding, by the encoder of Resemblyzer 0.1.4 (Wan et al. 2018; see NOTICE.md).
 
 Its network and features are computed here, its weights lie beside this file as safetensors. What is
 left out is the voice activity detector: silence is cut off at both ends by loudness instead.
@@ -7,21 +7,27 @@ left out is the voice activity detector: silence is cut off at both ends by loud
 from functools import lru_cache
 from pathlib import Path
 
-import librosa
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from lipsound2.evaluation.sound import RATE, Wave
 from lipsound2.runtime.weights import fill, load_weights
 
+RATE = 16_000
+"""Hz of the waveforms."""
+DIM = 256
+"""Size of an embedding."""
+SILENT_PEAK = 1e-3
+"""A waveform that never exceeds this (-60 dB of full scale) counts as silence."""
 WEIGHTS = Path(__file__).parent / "voice_encoder.safetensors"
 PART = 160
 """Frames of 10 ms that the encoder sees at once."""
 
 STEP = 77
 """Frames from one part to the next: 1.3 parts a second."""
+
+Wave = Float32[np.ndarray, " samples"]
 
 
 class VoiceEncoder(nn.Module):
@@ -39,7 +45,11 @@ class VoiceEncoder(nn.Module):
 
 
 def embed(wave: Wave) -> Float32[np.ndarray, "256"]:
-    """Embed a wave at 16 kHz that is not silent; embeddings have length 1, so that products are cosines."""
+    """Embed a waveform at 16 kHz; embeddings have length 1, so that products are cosines. Silence gives zeros."""
+    if float(np.abs(wave).max(initial=0)) < SILENT_PEAK:
+        return np.zeros(DIM, np.float32)
+    import librosa
+
     wave, _ = librosa.effects.trim(wave, top_db=40)
     mel = _mel(_louder(wave))
     starts = [start for start in range(0, len(mel), STEP) if start == 0 or len(mel) - start >= 0.75 * PART]
@@ -63,5 +73,7 @@ def _louder(wave: Wave) -> Wave:
 
 
 def _mel(wave: Wave) -> Float32[np.ndarray, "frames 40"]:
+    import librosa
+
     power = librosa.feature.melspectrogram(y=wave, sr=RATE, n_fft=400, hop_length=160, n_mels=40)
     return np.ascontiguousarray(power.T, np.float32)

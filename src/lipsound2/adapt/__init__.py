@@ -1,0 +1,1 @@
+"""A folder of one person's videos -> a pack with their voice: what `adapt` does."""

@@ -1,0 +1,102 @@
+"""LRS2 (Afouras et al. 2018) and LRS3-TED in their published layouts -> clips with transcripts."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lipsound2.corpora.clip import Clip, split_by_hash
+from lipsound2.corpora.layouts import unlike
+from lipsound2.corpora.splits import with_splits
+from lipsound2.corpora.transcripts import Transcripts
+from lipsound2.corpora.tree import Tree
+from lipsound2.errors import DataError, guard
+from lipsound2.media import VIDEO_SUFFIXES
+from lipsound2.runtime.plaintext import read_text
+from lipsound2.runtime.terminal import warn
+
+VAL = 0.02
+"""Share of the talks of LRS3 that is held out for validation, for which there is no published list."""
+
+
+def read_lrs2(root: Path) -> Iterator[Clip]:
+    """Yield the clips of LRS2 in the published split.
+
+    Videos are `main/RECORDING/00001.mp4` and `pretrain/RECORDING/00001.mp4`, in the folder itself or in `mvlrs_v1`,
+    each with a `.txt`. The lists `train.txt`, `val.txt` and `test.txt` lie in either folder; clips of `main` that none
+    of them names are left out. All of `pretrain` is for training. Speakers are not known: each recording counts as one.
+
+    Raises:
+        DataError: There is no such folder, no clip in it, or no list.
+    """
+    base = root / "mvlrs_v1" if (root / "mvlrs_v1").is_dir() else root
+    main, pretrain = (list(_clips(base, part, lambda _: "train")) for part in ("main", "pretrain"))
+    if (not main and not pretrain) or (base / "trainval").is_dir():  # of LRS3, whose pretrain looks the same
+        raise unlike("lrs2", root)
+    listed = _read_lists([base, *([root] if root != base else [base.resolve().parent])]) if main else {}
+    if main and not listed:
+        raise DataError(
+            f"{root} has no train.txt, val.txt and test.txt, which say how LRS2 is split",
+            "they are on the page where LRS2 is downloaded from",
+        )
+    kept = [replace(clip, split=listed[name]) for clip in main if (name := clip.id.removeprefix("main/")) in listed]
+    _tell(root, len(main) - len(kept), len(listed) - len(kept))
+    yield from with_splits(root, kept + pretrain)
+
+
+def read_lrs3(root: Path) -> Iterator[Clip]:
+    """Yield the clips of LRS3.
+
+    Videos are `pretrain/TALK/00001.mp4`, `trainval/TALK/50001.mp4` and `test/TALK/00001.mp4`, each with a `.txt`, in
+    the folder itself or in `lrs3_v0.4`. The test clips are those of `test`; of the other talks a fixed draw of one in
+    fifty is held out for validation. Speakers are not known: each talk counts as one.
+
+    Raises:
+        DataError: There is no such folder, or no clip in it.
+    """
+    base = root / "lrs3_v0.4" if (root / "lrs3_v0.4").is_dir() else root
+    if (base / "main").is_dir():  # of LRS2, whose pretrain looks the same
+        raise unlike("lrs3", root)
+    clips = [
+        *(
+            clip
+            for part in ("pretrain", "trainval")
+            for clip in _clips(base, part, lambda talk: split_by_hash(talk, VAL, 0.0))
+        ),
+        *_clips(base, "test", lambda _: "test"),
+    ]
+    if not clips:
+        raise unlike("lrs3", root)
+    yield from with_splits(root, clips)
+
+
+def _clips(base: Path, part: str, split_of: Callable[[str], str]) -> Iterator[Clip]:
+    tree, transcripts = Tree(base / part), Transcripts()
+    for recording in tree.folders(base / part):
+        split = split_of(recording.name)
+        for stem, path in tree.files(recording, VIDEO_SUFFIXES).items():
+            said = transcripts.read(path.with_suffix(".txt"))
+            yield Clip(f"{part}/{recording.name}/{stem}", path, recording.name, split, said)
+    tree.report()
+    transcripts.report()
+
+
+def _read_lists(folders: list[Path]) -> dict[str, str]:
+    """Read the split of each clip of `main`; what follows a name on its line is left out."""
+    found: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        path = next((folder / f"{split}.txt" for folder in folders if (folder / f"{split}.txt").is_file()), None)
+        if path is None:
+            continue
+        with guard(path):
+            names = [line.split()[0] for line in read_text(path).text.splitlines() if line.strip()]
+        again = [name for name in names if found.get(name, split) != split]
+        if again:
+            raise DataError(f"{path} names {again[0]}, which {found[again[0]]}.txt names too")
+        found |= dict.fromkeys(names, split)
+    return found
+
+
+def _tell(root: Path, unlisted: int, gone: int) -> None:
+    for what, count in (("of main are in no list and left out", unlisted), ("of the lists are not there", gone)):
+        if count:
+            warn(f"{root}: {count} clips {what}")

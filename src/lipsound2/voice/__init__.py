@@ -1,0 +1,1 @@
+"""A waveform -> an embedding of the speaker's voice."""
