@@ -36,7 +36,7 @@ def live(
     captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Read what is spoken.")] = True,
     recognizer: RecognizerName = "jasper",
     beam: Beam = None,
-    hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 3,
+    hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 4,
     ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 6,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Do not play a video in its time, but as fast as can be.")
