@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=0.0)
     parser.add_argument("--only", choices=["quality", "delay"])
     given = parser.parse_args()
+    torch.set_num_threads(1)
     speaker = pipeline.load("grid-s1", "griffin-lim", "cpu")
     pace = Pace(given.hop, given.ahead)
     clips = find_clips(given.videos, given.splits, given.clips)

@@ -13,7 +13,6 @@ from lipsound2.cli.options import (
     Force,
     PackName,
     RecognizerName,
-    Threads,
     load_recognizer,
     load_speaker,
     refuse_idle,
@@ -37,18 +36,19 @@ def live(
     captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Read what is spoken.")] = True,
     recognizer: RecognizerName = "jasper",
     beam: Beam = None,
-    hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 3,
+    hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 4,
     ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 6,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Do not play a video in its time, but as fast as can be.")
     ] = False,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads that read lips.")] = 1,
     detector: DetectorOption = DetectorName.mtcnn,
     detector_file: DetectorFile = None,
     force: Force = False,
 ) -> None:
     """Speak while somebody moves the lips before a camera, and show the words as captions."""
+    # Hops are too small to be shared out, and faces and captions are found meanwhile.
     use_threads(threads)
     if not captions:
         refuse_idle("with --no-captions", recognizer=recognizer != "jasper", beam=beam is not None)

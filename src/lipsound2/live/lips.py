@@ -85,7 +85,10 @@ class LipStream:
     def _decode(self, target: int, ended: bool) -> Piece:
         config = self.model.config
         self._begin(target, ended)
-        pieces = [each.read(self._following(each.start, ended), target, self.seen, ended) for each in self._decodings]
+        memory = self._memory(ended)
+        pieces = [
+            each.read(memory[:, each.start - self._first :], target, self.seen, ended) for each in self._decodings
+        ]
         mel = _faded(pieces, [each.start for each in self._decodings], self.done, config.overlap, self.frame)
         settled = (target - self.done) * self.frame
         self.done = target
@@ -105,14 +108,15 @@ class LipStream:
                 return
             self._decodings.append(Decoding(self.model, start))
 
-    def _following(self, start: int, ended: bool) -> Features:
-        """Return the features from a frame on, and what is imagined to follow."""
+    def _memory(self, ended: bool) -> Float[Tensor, "1 time dim"]:
+        """Return the memory of all frames that are kept, with what is imagined to follow in mind."""
         assert self._features is not None
-        known = self._features[start - self._first :]
-        if ended or len(known) < 2:
-            return known
-        swing = torch.cat([known.flip(0)[1:], known[1:]])
-        return torch.cat([known, swing[torch.arange(IMAGINED, device=known.device) % len(swing)]])
+        known = following = self._features
+        if not ended and len(known) > 1:
+            swing = torch.cat([known.flip(0)[1:], known[1:]])
+            following = torch.cat([known, swing[torch.arange(IMAGINED, device=known.device) % len(swing)]])
+        memory = self.model.encoder.recall(following[None], torch.tensor([len(following)]))
+        return memory[:, : len(known)]
 
     def _forget(self, first: int) -> None:
         assert self._features is not None
@@ -134,21 +138,18 @@ class Decoding:
         self._previous = torch.zeros(1, model.config.audio.n_mels, device=model.mel_mean.device)
         self._context: Mel | None = None
 
-    def read(self, features: Features, target: int, seen: int, ended: bool) -> Mel:
+    def read(self, values: Float[Tensor, "1 time dim"], target: int, seen: int, ended: bool) -> Mel:
         """Return the log-mel from the last `target` to this one and, unless the stream has ended, a bit further.
 
         Args:
-            features: From `start` on.
+            values: Memory vectors from `start` on.
             target: Frame up to which mel is settled.
-            seen: Frame up to which features are of real frames.
+            seen: Frame up to which there are any.
             ended: Whether nothing follows.
         """
-        memory = self.model.encoder.recall(features[None], torch.tensor([len(features)]))
-        if not ended:
-            memory = memory[:, : seen - self.start]
         further = target if ended else min(target + PROVISIONAL, seen)
         context = self._context
-        new = self._decoded(Memory(memory, torch.tensor([memory.shape[1]])), target, further)
+        new = self._decoded(Memory(values, torch.tensor([values.shape[1]])), target, further)
         whole = new if context is None else torch.cat([context, new], dim=1)
         kept = whole.shape[1] - new.shape[1]
         polished = self.model.polish(whole[None], torch.tensor([whole.shape[1]]))

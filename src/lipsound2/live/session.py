@@ -36,7 +36,7 @@ class Pace:
         ahead: Frames that are waited for before lips are read.
     """
 
-    hop: int = 3
+    hop: int = 4
     ahead: int = 6
 
     def __post_init__(self) -> None:
@@ -136,6 +136,16 @@ class Session:
         self._sound = SoundStream(self.model.config.audio)
         self._due: list[float] = []
         self._heard = 0.0
+        self._warm()
+
+    def _warm(self) -> None:
+        """Compute something once before anybody waits for it: the first time takes several times as long."""
+        video = self.model.config.video
+        views = torch.zeros(video.channels, self.pace.ahead + self.pace.hop, video.size, video.size, dtype=torch.uint8)
+        sound = SoundStream(self.model.config.audio)
+        lips = LipStream(self.model, self.pace.ahead)
+        sound.push(lips.push(views.to(self._device)))
+        sound.push(lips.push(views[:, : self.pace.hop].to(self._device)))
 
     @property
     def face(self) -> bool:

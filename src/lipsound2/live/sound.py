@@ -12,8 +12,10 @@ from lipsound2.audio import griffin_lim
 from lipsound2.config import AudioConfig
 from lipsound2.live.lips import Mel, Piece
 
-BEFORE = 20
+BEFORE = 10
 """Mel frames before a piece that are looked at."""
+AFTER = 8
+"""Mel frames after it that are looked at."""
 FADE = 4
 """Mel frames over which a guess fades into what is settled."""
 
@@ -25,10 +27,10 @@ class SoundStream:
 
     Args:
         audio: Settings of the mel.
-        iterations: Of Griffin-Lim.
+        iterations: Of Griffin-Lim; since it goes on from samples that are known, few will do.
     """
 
-    def __init__(self, audio: AudioConfig, iterations: int = 30) -> None:
+    def __init__(self, audio: AudioConfig, iterations: int = 12) -> None:
         self.audio = audio
         self.iterations = iterations
         self._mel: Mel | None = None
@@ -42,7 +44,7 @@ class SoundStream:
         if not frames:
             return piece.settled.new_zeros(0)
         before = piece.settled[:, :0] if self._mel is None else self._mel
-        mel = torch.cat([before, piece.settled, piece.provisional], dim=1)
+        mel = torch.cat([before, piece.settled, piece.provisional[:, :AFTER]], dim=1)
         start = before.shape[1] * hop
         made = self._made(mel, start)
         new = made[start : start + frames * hop].clone()
