@@ -170,7 +170,7 @@ def test_view_is_the_window():
 def test_a_change_moves_and_turns_the_window():
     def seen(crops, **change):
         clip = Stretch("a", crops, torch.zeros(1280), Change(Jitter(**change), 2))
-        return vary(stack([clip], (0, 0, 160, 160)), replace(GREY, size=80), AUDIO, torch.device("cpu")).video[0]
+        return vary(stack([clip]), replace(GREY, size=80), AUDIO, torch.device("cpu")).video[0]
 
     rows = torch.arange(160, dtype=torch.uint8)[None, None, :, None].expand(2, 1, 160, 160).contiguous()
     columns = rows.transpose(2, 3).contiguous()

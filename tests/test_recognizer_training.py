@@ -118,7 +118,7 @@ def test_clips_that_cannot_be_learned_are_refused(tmp_path):
         ("no clip of split 'test'", {"split": "test"}),
         ("16000 Hz, the recogniser takes 8000 Hz", {"sample_rate": 8000}),
         ("'c', which is not in", {"alphabet": Alphabet("ab ")}),
-        ("no clip of split", {"speakers": ("nobody",)}),
+        ("no clip of nobody", {"speakers": ("nobody",)}),
     ):
         with pytest.raises(DataError, match=message):
             SpeechDataset(

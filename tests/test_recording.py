@@ -80,7 +80,7 @@ def spans(samples: list) -> list[tuple[int, int]]:
 def test_a_short_clip_of_one_face_is_one_sample_as_it_always_was(tmp_path):
     (sample,) = made(film(tmp_path / "a.mkv", 3), always)
     assert sample.key == "ann/talk"
-    assert sample.meta == {
+    assert {name: value for name, value in sample.meta.items() if name != "audio"} == {
         "id": "ann/talk",
         "speaker": "ann",
         "split": "train",

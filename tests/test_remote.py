@@ -62,12 +62,12 @@ def test_urls_are_told_from_folders():
 
 
 def test_a_stored_folder_has_the_bytes_of_a_local_one(bucket, made, tmp_path):
-    assert prepare(CLIPS, tmp_path / "local", TWO) == (6, 1)
-    assert prepare(CLIPS, bucket / "out", TWO) == (6, 1)
+    assert prepare(CLIPS, tmp_path / "local", TWO)[:2] == (6, 1)
+    assert prepare(CLIPS, bucket / "out", TWO)[:2] == (6, 1)
     assert stored(bucket / "out") == contents(tmp_path / "local")
     assert list((tmp_path / "cache").rglob("*.tar")) == []
     made.clear()
-    assert prepare(CLIPS, bucket / "out", TWO) == (6, 1)
+    assert prepare(CLIPS, bucket / "out", TWO)[:2] == (6, 1)
     assert made == []
     with pytest.raises(DataError, match="begun with other settings: shard_size 2, not 3"):
         prepare(CLIPS, bucket / "out", PrepareConfig(shard_size=3))
@@ -89,7 +89,7 @@ def test_another_machine_goes_on_from_what_is_stored(bucket, made, tmp_path, mon
     remote.remove([bucket / "out" / ".staging" / "train-00001.jsonl"])  # as if it had been stopped before it
     another_machine(monkeypatch, tmp_path, "other")
     made.clear()
-    assert prepare(CLIPS, bucket / "out", TWO) == (6, 1)
+    assert prepare(CLIPS, bucket / "out", TWO)[:2] == (6, 1)
     assert made == ["c", "bad"]
     assert stored(bucket / "out") == contents(tmp_path / "local")
 
@@ -99,7 +99,7 @@ def test_a_shard_that_is_gone_is_prepared_again(bucket, made, tmp_path, capsys):
     before = stored(bucket / "out")
     remote.remove([bucket / "out" / "train-00000.tar"])
     made.clear()
-    assert prepare(CLIPS, bucket / "out", TWO) == (6, 1)
+    assert prepare(CLIPS, bucket / "out", TWO)[:2] == (6, 1)
     assert made == ["a", "b"]
     assert stored(bucket / "out") == before
     assert "memory://bucket/out: 1 shards are gone" in " ".join(capsys.readouterr().err.split())

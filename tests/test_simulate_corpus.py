@@ -25,7 +25,7 @@ SMALL = SimulateConfig(clips=2, speakers=2, grammar="digits", size=64, seed=5, d
 def made(tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("made") / "sim"
     report = simulate(SMALL, output, workers=1)
-    assert report == (2, 0, [])
+    assert report[:3] == (2, 0, [])
     return output
 
 
@@ -69,7 +69,7 @@ def test_processes_make_the_same_clips_and_more_go_on(made, tmp_path):
     gone.unlink()
     told = []
     report = simulate(more, output, workers=1, progress=lambda done, total: told.append((done, total)))
-    assert report == (1, 3, [])
+    assert report[:3] == (1, 3, [])
     assert told == [(3, 4), (4, 4)]
     assert contents(output) == apart
 
