@@ -11,6 +11,7 @@ from lipsound2.corpora import READERS, Clip, find_reader, read_folder
 from lipsound2.corpora.layouts import LAYOUTS, recognize
 from lipsound2.corpora.protocols import PROTOCOLS, find_protocol
 from lipsound2.errors import DataError
+from lipsound2.media import Excerpt
 
 LRS = "Text:  I'M {NS} HERE\nConf:  4\nRef: x\n\nWORD START END ASDSCORE\nI'M 0.1 0.2 3.0\nHERE 0.2 0.5 3.0\n"
 HAN = "\u4e2d\u56fd \u4eba\n"
@@ -290,7 +291,7 @@ def test_segments_are_parts_of_videos_with_a_face(tmp_path, capsys):
         "0K2cfp_S3UU/90.000-95.500-2",
     ]
     first, second, third = clips.values()
-    assert (first.span, first.face, first.split) == ((0.0, 3.2), (0.1, 0.9), "test")
+    assert (first.excerpt, first.face, first.split) == (Excerpt(end=3.2), (0.1, 0.9), "test")
     assert (second.face, third.face) == ((0.5, 0.4), (0.2, 0.4))
     assert second.speaker == "0K2cfp_S3UU"
 

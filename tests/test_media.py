@@ -221,7 +221,10 @@ def test_a_part_of_a_file_is_what_the_whole_shows_there(tmp_path, suffix, codec,
     assert [frame.number for frame in part] == list(range(len(part)))
     assert len(part) == min(last, len(whole)) - first
     assert np.abs(np.array([frame.image.mean() for frame in part]) - whole[first:last]).max() < 2
-    wave, cut = media.read_audio(path, 16_000), media.read_audio(path, 16_000, span=span)
+    wave, cut = (
+        media.read_audio(path, 16_000),
+        media.read_audio(path, 16_000, media.Excerpt(start=span[0], end=span[1])),
+    )
     lit = round(1.0 * 16_000)
     here = lit - first * 640
     loudest = int(np.argmax(np.abs(cut)))

@@ -8,7 +8,7 @@ from lipsound2 import faces
 from lipsound2.corpora import Clip, read_folder
 from lipsound2.data.recording import make_samples
 from lipsound2.data.sample import Sample, SampleConfig, decode_crops, decode_wave
-from lipsound2.media import read_audio, write_wav
+from lipsound2.media import Excerpt, read_audio, write_wav
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def side_by_side(left, right, path) -> None:
 
 def test_a_segment_is_that_part_of_the_sample_of_the_whole(first, detector):
     whole = make_sample(first, detector, SampleConfig())
-    clip = Clip("part", first.video, "ann", "train", span=(0.4, 1.6))
+    clip = Clip("part", first.video, "ann", "train", excerpt=Excerpt(start=0.4, end=1.6))
     part = make_sample(clip, detector, SampleConfig())
     assert part.meta["frames"] == 30
     crops, wave = decode_crops(whole.files["mp4"]), decode_wave(whole.files["flac"])

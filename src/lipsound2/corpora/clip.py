@@ -6,6 +6,8 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TypeVar
 
+from lipsound2.media import WHOLE, Excerpt
+
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 
@@ -21,7 +23,7 @@ class Clip:
         split: `train`, `val` or `test`.
         transcript: What is said, or None where nobody wrote it down.
         audio: The file with the audio, where that is not in the video.
-        span: Start and end of the segment in seconds; None is the whole file.
+        excerpt: What is used of the files.
         face: Where the speaker's face is at the start, as shares (x, y) of width and height; None is not known.
     """
 
@@ -31,7 +33,7 @@ class Clip:
     split: str
     transcript: str | None = None
     audio: Path | None = None
-    span: tuple[float, float] | None = None
+    excerpt: Excerpt = WHOLE
     face: tuple[float, float] | None = None
 
 

@@ -14,6 +14,7 @@ from lipsound2.corpora.layouts import unlike
 from lipsound2.corpora.splits import with_splits
 from lipsound2.corpora.tree import Tree
 from lipsound2.errors import DataError, guard
+from lipsound2.media import Excerpt
 from lipsound2.runtime.names import clip_id
 from lipsound2.runtime.plaintext import read_text
 from lipsound2.runtime.terminal import warn
@@ -26,7 +27,7 @@ VAL = 0.02
 
 class _Segment(NamedTuple):
     video: str
-    span: tuple[float, float]
+    excerpt: Excerpt
     face: tuple[float, float] | None
     speaker: str
     split: str
@@ -71,7 +72,7 @@ def _is_table(stem: str) -> bool:
 def _clips(segments: list[_Segment], names: dict[str, Path]) -> Iterator[Clip]:
     seen = Counter[str]()
     for segment in segments:
-        start, end = segment.span
+        start, end = segment.excerpt.start, segment.excerpt.end
         name = f"{segment.video}/{start:.3f}-{end:.3f}"
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name}-{seen[name]}"  # two people at the same time
@@ -81,7 +82,7 @@ def _clips(segments: list[_Segment], names: dict[str, Path]) -> Iterator[Clip]:
             segment.speaker,
             segment.split,
             segment.transcript,
-            span=segment.span,
+            excerpt=segment.excerpt,
             face=segment.face,
         )
 
@@ -120,8 +121,9 @@ def _segment(path: Path, cells: dict[str, str]) -> _Segment | None:
     split = cells.get("split") or _split(path.stem.lower(), cells["id"])
     if not (cells["id"] and isfinite(end) and 0 <= start < end and inside and split in SPLITS):
         return None
+    part = Excerpt(start=start, end=end)
     return _Segment(
-        cells["id"], (start, end), face, cells.get("speaker") or cells["id"], split, cells.get("transcript") or None
+        cells["id"], part, face, cells.get("speaker") or cells["id"], split, cells.get("transcript") or None
     )
 
 

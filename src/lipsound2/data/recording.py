@@ -80,10 +80,6 @@ def _sample(clip: Clip, config: SampleConfig, part: Part, number: int, more: dic
     return Sample(sample_key(name), files, meta)
 
 
-def _excerpt(clip: Clip) -> media.Excerpt:
-    return media.Excerpt(start=clip.span[0], end=clip.span[1]) if clip.span else media.Excerpt()
-
-
 @dataclass
 class Stretch:
     """Consecutive crops of one face that are not part of a sample yet, and the first one's frame."""
@@ -105,11 +101,11 @@ class Recording:
         self.config = config
         self.account = Account()
         sound = clip.audio or clip.video
-        audio = media.stream_audio(sound, config.sample_rate, span=clip.span)
+        audio = media.stream_audio(sound, config.sample_rate, clip.excerpt)
         if audio is None:
             raise self._refused(f"{sound} has no audio", NO_SOUND, media.probe(clip.video).duration or 0.0)
         self.audio = audio
-        self.frames = media.stream_frames(clip.video, config.fps, _excerpt(clip))
+        self.frames = media.stream_frames(clip.video, config.fps, clip.excerpt)
         self._follower = Follower(detector, config.detect_every, config.several, clip.face)
         self._longest = round(config.longest * config.fps)
         self._shortest = round(config.min_seconds * config.fps)

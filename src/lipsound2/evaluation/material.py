@@ -143,7 +143,7 @@ class Videos:
 
     def __init__(self, source: Source) -> None:
         self.clips: list[Clip] = list(corpora.find_reader(source.corpus)(source.data))
-        if any(clip.span for clip in self.clips):
+        if any(not clip.excerpt.whole for clip in self.clips):
             raise DataError(
                 f"the clips of {source.data} are parts of videos, which are not spoken one by one",
                 f"prepare them first: lipsound2 prepare {source.corpus} {source.data} -o prepared/",

@@ -82,11 +82,10 @@ class _Reader:
 
     def read(self, recognizer: Recognizer, job: Job, todo: dict[str, Settings], _: str) -> dict[str, Any]:
         """Write what is missing and return the facts."""
-        wave = media.read_audio(job.video, recognizer.sample_rate)
+        start = self.options.excerpt.start
+        wave = media.read_audio(job.video, recognizer.sample_rate, self.options.excerpt)
         if wave is None:
             raise MediaError(f"{job.video} has no audio", "without --sound its lips are read")
-        start, stop = self.options.excerpt.start, self.options.excerpt.end
-        wave = wave[slice(*(None if time is None else round(time * recognizer.sample_rate) for time in (start, stop)))]
         if not len(wave):
             raise MediaError(f"the audio of {job.video} ends before the start at {start:g} s", "give an earlier start")
         transcript = retimed(recognizer.transcribe(wave), start.__add__)

@@ -18,6 +18,7 @@ from jaxtyping import Float32
 from lipsound2.errors import MediaError
 from lipsound2.media.clock import MAX_GAP, MAX_STEP_BACK, Clock
 from lipsound2.media.container import audio_stream, opened, picture_rate, unstamped, video_stream, video_streams
+from lipsound2.media.excerpt import WHOLE, Excerpt
 from lipsound2.media.frames import decoded, start_time
 from lipsound2.runtime.atomic import write_bytes
 
@@ -30,12 +31,10 @@ LEAD_IN = 1.0
 MAX_SILENCE = 600.0
 """Seconds of silence that gaps in the time stamps may make in all beyond as much sound."""
 
-Span = tuple[float, float]
-"""Start and end of a part of a file, in seconds on its clock."""
 Samples = Float32[np.ndarray, " samples"]
 
 
-def read_audio(path: Path, sample_rate: int, track: int | None = None, span: Span | None = None) -> Samples | None:
+def read_audio(path: Path, sample_rate: int, excerpt: Excerpt = WHOLE) -> Samples | None:
     """Read the audio of a video as mono samples in [-1, 1], starting with its first frame.
 
     Samples before the first picture are dropped; a late start and gaps are filled with silence. Where the time stamps
@@ -44,8 +43,8 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None, span: Spa
     Args:
         path: The file.
         sample_rate: In Hz.
-        track: Number of the video track, from 1, at whose first frame the clock starts.
-        span: The part that is read; the file is entered there, and its time stamps have to go on without a break.
+        excerpt: What is read, on the clock of the excerpt's track; as fast as the file plays. A part is entered at its
+            start, and the time stamps have to go on without a break.
 
     Returns:
         The samples, or None if the file has no audio.
@@ -53,13 +52,11 @@ def read_audio(path: Path, sample_rate: int, track: int | None = None, span: Spa
     Raises:
         MediaError: The file or its audio cannot be read.
     """
-    stream = stream_audio(path, sample_rate, track, span)
+    stream = stream_audio(path, sample_rate, excerpt)
     return None if stream is None else stream.rest()
 
 
-def stream_audio(
-    path: Path, sample_rate: int, track: int | None = None, span: Span | None = None
-) -> "SoundStream | None":
+def stream_audio(path: Path, sample_rate: int, excerpt: Excerpt = WHOLE) -> "SoundStream | None":
     """Return what `read_audio` does, decoded only as far as it is asked for.
 
     Raises:
@@ -73,11 +70,11 @@ def stream_audio(
             raise MediaError(f"the audio of {path} cannot be read (no decoder for it)", "convert it, e.g. to AAC")
         seen = bool(video_streams(container))
         start = float((stream.start_time or 0) * (stream.time_base or 0))
-    if span:
-        return SoundStream(
-            path, sample_rate, _part(path, sample_rate, start_time(path, track) if seen else start, span)
-        )
-    return SoundStream(path, sample_rate, _placed(path, sample_rate, _pictures(path, track) if seen else Course(start)))
+    if excerpt.start or excerpt.end is not None:
+        start = start_time(path, excerpt.track) if seen else start
+        return SoundStream(path, sample_rate, _part(path, sample_rate, start, excerpt))
+    course = _pictures(path, excerpt.track) if seen else Course(start)
+    return SoundStream(path, sample_rate, _placed(path, sample_rate, course))
 
 
 class SoundStream:
@@ -187,24 +184,25 @@ def _pictures(path: Path, track: int | None) -> Course:
     return Course(start, time, tuple(clock.offsets))
 
 
-def _part(path: Path, sample_rate: int, start: float, span: Span) -> Iterator[tuple[int, Samples]]:
+def _part(path: Path, sample_rate: int, start: float, excerpt: Excerpt) -> Iterator[tuple[int, Samples]]:
     """Yield (position, samples) of a part of a file whose clock starts at the time stamp `start`."""
-    first, last = (round(second * sample_rate) for second in span)
-    for position, samples in _placed(path, sample_rate, Course(start), span):
+    first = round(excerpt.start * sample_rate)
+    last = sys.maxsize if excerpt.end is None else round(excerpt.end * sample_rate)
+    for position, samples in _placed(path, sample_rate, Course(start), excerpt):
         skip = max(first - position, 0)
         kept = samples[skip : max(last - position, 0)]
         if len(kept):
             yield position + skip - first, kept
 
 
-def _placed(path: Path, sample_rate: int, pictures: Course, span: Span | None = None) -> Iterator[tuple[int, Samples]]:
+def _placed(path: Path, sample_rate: int, pictures: Course, excerpt: Excerpt = WHOLE) -> Iterator[tuple[int, Samples]]:
     """Yield (position, samples): audio as it is decoded, placed on the clock of the frames."""
     start = pictures.start
     with opened(path) as container:
         stream = audio_stream(container)
         assert stream is not None
-        if span and span[0] > LEAD_IN and stream.time_base:
-            container.seek(round((start + span[0] - LEAD_IN) / stream.time_base), stream=stream)
+        if excerpt.start > LEAD_IN and stream.time_base:
+            container.seek(round((start + excerpt.start - LEAD_IN) / stream.time_base), stream=stream)
         clock = Clock(offsets=pictures.offsets)
         position, expected = 0, None
         kind: tuple[str, str, int] | None = None
@@ -212,7 +210,7 @@ def _placed(path: Path, sample_rate: int, pictures: Course, span: Span | None = 
         for frame in decoded(container, stream):
             clock.period = frame.samples / frame.sample_rate
             time = clock.place(start if expected is None and _astray(frame.time, pictures) else frame.time)
-            if span and time - start > span[1]:
+            if excerpt.end is not None and time - start > excerpt.end:
                 break
             before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
             if expected is None or before != kind or abs(time - expected) > MAX_JITTER:
