@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from lipsound2.corpora.clip import SPLITS, Clip
 from lipsound2.corpora.layouts import unlike
+from lipsound2.corpora.lists import of_lists, read_lists
 from lipsound2.corpora.splits import with_splits
 from lipsound2.corpora.transcripts import Transcripts
 from lipsound2.corpora.tree import AUDIO_SUFFIXES, Tree
-from lipsound2.errors import DataError, guard
+from lipsound2.errors import DataError
 from lipsound2.media import VIDEO_SUFFIXES
-from lipsound2.runtime.plaintext import read_text
-from lipsound2.runtime.terminal import warn
 
 _SPEAKER = re.compile(r"s\d{1,2}")
 _NAME = re.compile(r"(s\d{1,2})[/\\_](\d{8})[/\\_](section_\d+_\d+\.\d+_\d+\.\d+)")
@@ -35,20 +33,17 @@ def read_cmlr(root: Path) -> Iterator[Clip]:
     clips = list(_clips(root))
     if not clips:
         raise unlike("cmlr", root)
-    listed = _read_lists(root)
+    lists = {split: path for split in SPLITS if (path := root / f"{split}.csv").is_file()}
+    listed = read_lists(lists, _names)
     if not listed:
         raise DataError(
             f"{root} has no train.csv, val.csv and test.csv, which say how CMLR is split",
             "they are on the page where CMLR is downloaded from",
         )
-    kept = [replace(clip, split=listed[clip.id]) for clip in clips if clip.id in listed]
-    if not kept:
+    known = {clip.id: clip for clip in clips}
+    if not known.keys() & listed.keys():
         raise DataError(f"the lists of {root} name none of its clips, such as {clips[0].id}")
-    if len(kept) < len(clips):
-        warn(f"{root}: {len(clips) - len(kept)} clips are in no list and left out")
-    if len(kept) < len(listed):
-        warn(f"{root}: {len(listed) - len(kept)} clips of the lists are not there")
-    yield from with_splits(root, kept)
+    yield from with_splits(root, of_lists(root, known, listed))
 
 
 def _clips(root: Path) -> Iterator[Clip]:
@@ -75,16 +70,5 @@ def joined(text: str) -> str | None:
     return _SPACE.sub("", line) if line else None
 
 
-def _read_lists(root: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for split in SPLITS:
-        path = root / f"{split}.csv"
-        if not path.is_file():
-            continue
-        with guard(path):
-            names = ["/".join(match.groups()) for match in _NAME.finditer(read_text(path).text)]
-        again = next((name for name in names if found.get(name, split) != split), None)
-        if again:
-            raise DataError(f"{path} names {again}, which {found[again]}.csv names too")
-        found |= dict.fromkeys(names, split)
-    return found
+def _names(text: str) -> Iterator[str]:
+    return ("/".join(match.groups()) for match in _NAME.finditer(text))

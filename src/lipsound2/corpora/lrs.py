@@ -1,18 +1,16 @@
 """LRS2 (Afouras et al. 2018) and LRS3-TED in their published layouts -> clips with transcripts."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from lipsound2.corpora.clip import Clip, split_by_hash
+from lipsound2.corpora.clip import SPLITS, Clip, split_by_hash
 from lipsound2.corpora.layouts import unlike
+from lipsound2.corpora.lists import of_lists, read_lists
 from lipsound2.corpora.splits import with_splits
 from lipsound2.corpora.transcripts import Transcripts
 from lipsound2.corpora.tree import Tree
-from lipsound2.errors import DataError, guard
+from lipsound2.errors import DataError
 from lipsound2.media import VIDEO_SUFFIXES
-from lipsound2.runtime.plaintext import read_text
-from lipsound2.runtime.terminal import warn
 
 VAL = 0.02
 """Share of the talks of LRS3 that is held out for validation, for which there is no published list."""
@@ -32,14 +30,14 @@ def read_lrs2(root: Path) -> Iterator[Clip]:
     main, pretrain = (list(_clips(base, part, lambda _: "train")) for part in ("main", "pretrain"))
     if (not main and not pretrain) or (base / "trainval").is_dir():  # of LRS3, whose pretrain looks the same
         raise unlike("lrs2", root)
-    listed = _read_lists([base, *([root] if root != base else [base.resolve().parent])]) if main else {}
+    lists = _lists([base, root if root != base else base.resolve().parent])
+    listed = read_lists(lists, _names) if main else {}
     if main and not listed:
         raise DataError(
             f"{root} has no train.txt, val.txt and test.txt, which say how LRS2 is split",
             "they are on the page where LRS2 is downloaded from",
         )
-    kept = [replace(clip, split=listed[name]) for clip in main if (name := clip.id.removeprefix("main/")) in listed]
-    _tell(root, len(main) - len(kept), len(listed) - len(kept))
+    kept = of_lists(root, {clip.id.removeprefix("main/"): clip for clip in main}, listed, "of main ")
     yield from with_splits(root, kept + pretrain)
 
 
@@ -80,23 +78,12 @@ def _clips(base: Path, part: str, split_of: Callable[[str], str]) -> Iterator[Cl
     transcripts.report()
 
 
-def _read_lists(folders: list[Path]) -> dict[str, str]:
-    """Read the split of each clip of `main`; what follows a name on its line is left out."""
-    found: dict[str, str] = {}
-    for split in ("train", "val", "test"):
-        path = next((folder / f"{split}.txt" for folder in folders if (folder / f"{split}.txt").is_file()), None)
-        if path is None:
-            continue
-        with guard(path):
-            names = [line.split()[0] for line in read_text(path).text.splitlines() if line.strip()]
-        again = [name for name in names if found.get(name, split) != split]
-        if again:
-            raise DataError(f"{path} names {again[0]}, which {found[again[0]]}.txt names too")
-        found |= dict.fromkeys(names, split)
-    return found
+def _lists(folders: list[Path]) -> dict[str, Path]:
+    """Find the list of each split."""
+    places = {split: [folder / f"{split}.txt" for folder in folders] for split in SPLITS}
+    return {split: path for split, paths in places.items() if (path := next(filter(Path.is_file, paths), None))}
 
 
-def _tell(root: Path, unlisted: int, gone: int) -> None:
-    for what, count in (("of main are in no list and left out", unlisted), ("of the lists are not there", gone)):
-        if count:
-            warn(f"{root}: {count} clips {what}")
+def _names(text: str) -> Iterator[str]:
+    """Yield the clips of a list; what follows a name on its line is left out."""
+    return (line.split()[0] for line in text.splitlines() if line.strip())
