@@ -23,7 +23,7 @@ from lipsound2.live.face import PATIENCE, FaceFollower
 from lipsound2.live.lips import Brightness, LipStream, Piece
 from lipsound2.live.loudspeaker import opened
 from lipsound2.live.session import Account, Pace, Session
-from lipsound2.live.sound import SoundStream
+from lipsound2.live.sound import SpeechStream
 from lipsound2.packs import find_pack
 from lipsound2.text.alphabet import Transcript, Word
 from lipsound2.vocoder import GriffinLim
@@ -111,7 +111,7 @@ def spoken_mel() -> tuple[torch.Tensor, torch.Tensor]:
 def test_sound_has_no_seams():
     mel, _ = spoken_mel()
     mel = mel[:, :160]
-    audio, sound = audio_16k(), SoundStream(audio_16k())
+    audio, sound = audio_16k(), SpeechStream(audio_16k())
     pieces = []
     for start in range(0, 160, 12):
         pieces.append(sound.push(Piece(mel[:, start : start + 12], mel[:, start + 12 : start + 24])))
@@ -129,7 +129,7 @@ def test_sound_has_no_seams():
 
 def test_silence_is_faded_into():
     mel, _ = spoken_mel()
-    sound = SoundStream(audio_16k())
+    sound = SpeechStream(audio_16k())
     sound.push(Piece(mel[:, 40:52], mel[:, 52:64]))
     rest = sound.rest(12)
     assert len(rest) == 12 * 160

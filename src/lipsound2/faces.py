@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from types import ModuleType
@@ -110,12 +110,14 @@ class FaceTrack:
         boxes: One box per frame.
         points: Landmarks of each frame, not smoothed.
         bridged: Frames without a detection, which are interpolated.
+        number: From 1, of the track in its video; a part of a track keeps it.
     """
 
     start: int
     boxes: Float[np.ndarray, "frames 4"]
     points: Float[np.ndarray, "frames 5 2"]
     bridged: int = 0
+    number: int = 1
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -139,7 +141,7 @@ class FaceTrack:
     def cut(self, start: int, stop: int) -> "FaceTrack":
         """Return the track's part in the frames `start` to `stop` - 1 of the video."""
         part = slice(start - self.start, stop - self.start)
-        return FaceTrack(start, self.boxes[part], self.points[part], self.bridged)
+        return replace(self, start=start, boxes=self.boxes[part], points=self.points[part])
 
     def transforms(self, smoothing: float = SMOOTHING) -> Float[np.ndarray, "frames 2 3"]:
         """Return each frame's similarity transform onto the canvas; `smoothing` is a Gaussian's sigma in frames."""
@@ -192,7 +194,8 @@ def find_tracks(
             due = index + every
     ended += linker.close_all(index + 1)
     tracks = [_whole(trail) for trail in ended if trail.stop - trail.start >= shortest]
-    return Tracking(index + 1, sorted(tracks, key=lambda track: (track.start, track.center[0])), cuts)
+    ordered = sorted(tracks, key=lambda track: (track.start, track.center[0]))
+    return Tracking(index + 1, [replace(track, number=i) for i, track in enumerate(ordered, 1)], cuts)
 
 
 def _whole(trail: Trail) -> FaceTrack:

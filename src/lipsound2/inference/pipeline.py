@@ -11,7 +11,6 @@ from math import log
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -26,7 +25,7 @@ from lipsound2.inference.stretches import Heard, Stretch
 from lipsound2.inference.voices import Voice, choose_voice, nearest_voice
 from lipsound2.inference.windows import Generation, Window, generate
 from lipsound2.model.lipsound import Lips, LipSound2
-from lipsound2.model.preprocess import Crops, View, view
+from lipsound2.model.preprocess import Crops, View, view, view_of
 from lipsound2.packs import find_pack
 from lipsound2.packs.familiarity import SHORTEST, Familiarity, load_familiarity, observe
 from lipsound2.packs.pack import DEFAULT_PACK
@@ -43,14 +42,6 @@ FADE = 80
 
 Progress = Callable[[str, float], None]
 """Told the name of the stage under way and, in 0..1, how much of it is done."""
-
-
-class Seen(NamedTuple):
-    """A face track that is spoken, its number in the video, and its name in subtitles."""
-
-    track: faces.FaceTrack
-    number: int
-    speaker: str
 
 
 class Spoken(NamedTuple):
@@ -162,11 +153,11 @@ class Pipeline:
         """
         source = Path(source)
         tracking, pictures = sighting or self.look(source, progress, excerpt)
+        named = face == TOGETHER and len(tracking.tracks) > 1
 
         def spoken(tracks: list[faces.FaceTrack]) -> Speech:
             frames = media.stream_frames(source, self.model.config.video.fps, excerpt)
-            seen = [Seen(track, number_of(track, tracking), self._speaker(face, track, tracking)) for track in tracks]
-            speech = self._speak(source, frames, tracking.frames, seen, progress or _silent, heard or _unheard)
+            speech = self._speak(source, frames, tracking.frames, tracks, named, progress or _silent, heard or _unheard)
             notes = (*pictures.notes(), *speech.notes)
             found = len(tracking.tracks)
             pack = f"{self.name} {self.version}".strip()
@@ -228,11 +219,12 @@ class Pipeline:
         source: Path,
         stream: Iterator[media.Frame],
         frames: int,
-        seen: list[Seen],
+        tracks: list[faces.FaceTrack],
+        named: bool,
         report: Progress,
         heard: Heard,
     ) -> Speech:
-        """Speak face tracks that do not overlap, one after the other; each is a stretch of its own."""
+        """Speak face tracks that do not overlap, one after the other; each is a stretch, `named` in subtitles."""
         config = self.model.config
         fps, audio, device = config.video.fps, config.audio, self.model.device
         mel = np.full((audio.n_mels, audio.mel_frames(frames, fps)), log(audio.floor), np.float32)
@@ -241,7 +233,7 @@ class Pipeline:
         windows: list[Window] = []
         measures: list[float] = []
         stretches: list[Stretch] = []
-        for track, number, speaker in seen:
+        for track in tracks:
             portrait: list[faces.Crop] = []
             views = self._views(stream, track, device, frames, report, portrait)
             spoken, measure = self._generate(views, len(track))
@@ -254,16 +246,12 @@ class Pipeline:
             report("synthesising audio", track.stop / frames)
             start, stop = (frame * audio.sample_rate // fps for frame in (track.start, track.stop))
             wave[start:stop] = _faded(_fit(self.vocode(spoken.mel), stop - start), start > 0, stop < len(wave))
-            stretches.append(Stretch(track.start / fps, track.stop / fps, number, speaker, portrait[0]))
+            speaker = f"Face {track.number}" if named else ""
+            stretches.append(Stretch(track.start / fps, track.stop / fps, track.number, speaker, portrait[0]))
             heard(stretches[-1], wave[start:stop], audio.sample_rate)
-        gaps = _gaps([track for track, _, _ in seen], frames, fps)
+        gaps = _gaps(tracks, frames, fps)
         speech = Speech(source, wave, mel, before, windows, gaps, audio, fps, stretches=tuple(stretches))
         return self._judged(speech, min(measures)) if measures else speech
-
-    def _speaker(self, face: str, track: faces.FaceTrack, tracking: faces.Tracking) -> str:
-        """Return the name of a face in subtitles, if several are heard."""
-        several = face == TOGETHER and len(tracking.tracks) > 1
-        return f"Face {number_of(track, tracking)}" if several else ""
 
     def _generate(self, views: Iterator[Tensor], frames: int) -> tuple[Generation, float | None]:
         """Run the model, and measure how well it knows the face if it is seen long enough."""
@@ -279,11 +267,13 @@ class Pipeline:
         model = self.model
         if not (isinstance(model, LipSound2) and model.config.condition_dim):
             return None
-        return lambda video: (
-            (
-                self.voice or nearest_voice(model, video, self.voices, self.familiarity, self.name or "the model")
-            ).embedding
-        )
+
+        def found(video: View) -> Float[Tensor, " voice_dim"]:
+            name = self.name or "the model"
+            voice = self.voice or nearest_voice(model, video, self.voices, self.familiarity, name)
+            return voice.embedding
+
+        return found
 
     def _judged(self, speech: Speech, measure: float) -> Speech:
         assert self.familiarity is not None
@@ -304,8 +294,7 @@ class Pipeline:
         for done, crop in enumerate(faces.crop_faces(stream, track), track.start + 1):
             if done - 1 == (track.start + track.stop) // 2:
                 portrait.append(crop)
-            pixels = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[None] if video.channels == 1 else crop.transpose(2, 0, 1)
-            yield view(torch.from_numpy(pixels)[None], video)[:, 0].to(device)
+            yield view_of(crop, video)[:, 0].to(device)
             report("reading lips", done / frames)
 
 
@@ -355,16 +344,6 @@ def _gaps(tracks: list[faces.FaceTrack], frames: int, fps: int) -> list[tuple[fl
     """List the stretches without a chosen face, in seconds."""
     edges = [0, *(edge for track in tracks for edge in (track.start, track.stop)), frames]
     return [(a / fps, b / fps) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
-
-
-def number_of(track: faces.FaceTrack, tracking: faces.Tracking) -> int:
-    """Return the number, from 1, of the track that a track is, or is cut from; 0 if it is of another video."""
-    for number, whole in enumerate(tracking.tracks, 1):
-        if whole.start <= track.start and track.stop <= whole.stop:
-            part = whole.boxes[track.start - whole.start : track.stop - whole.start]
-            if np.array_equal(part, track.boxes):
-                return number
-    return 0
 
 
 def _fit(wave: Float32[np.ndarray, " samples"], length: int) -> Float32[np.ndarray, " length"]:

@@ -6,21 +6,19 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
 
 from lipsound2.errors import ConfigError
-from lipsound2.faces import Crop
 from lipsound2.inference.pipeline import Pipeline
 from lipsound2.live.camera import Camera, Shot
 from lipsound2.live.captions import Captions
 from lipsound2.live.face import FaceFollower
 from lipsound2.live.lips import LipStream
-from lipsound2.live.sound import Samples, SoundStream
+from lipsound2.live.sound import Samples, SpeechStream
 from lipsound2.model import LipSound2
-from lipsound2.model.preprocess import View, view
+from lipsound2.model.preprocess import View, view_of
 from lipsound2.vocoder import GriffinLim
 
 KEPT = 5000
@@ -133,7 +131,7 @@ class Session:
         self._device = self.model.device
         self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps)
         self._lips: LipStream | None = None
-        self._sound = SoundStream(self.model.config.audio)
+        self._sound = SpeechStream(self.model.config.audio)
         self._due: list[float] = []
         self._heard = 0.0
         self._warm()
@@ -142,7 +140,7 @@ class Session:
         """Compute something once before anybody waits for it: the first time takes several times as long."""
         video = self.model.config.video
         views = torch.zeros(video.channels, self.pace.ahead + self.pace.hop, video.size, video.size, dtype=torch.uint8)
-        sound = SoundStream(self.model.config.audio)
+        sound = SpeechStream(self.model.config.audio)
         lips = LipStream(self.model, self.pace.ahead)
         sound.push(lips.push(views.to(self._device)))
         sound.push(lips.push(views[:, : self.pace.hop].to(self._device)))
@@ -172,18 +170,13 @@ class Session:
         began = time.monotonic()
         self.account.frames += len(shots)
         self._due += [shot.time for shot in shots]
-        crops = [self._follower(shot.image) for shot in shots]
+        crops, video = [self._follower(shot.image) for shot in shots], self.model.config.video
         for there, group in groupby(crops, lambda crop: crop is not None):
             if there:
-                self._speak([self._view(crop) for crop in group if crop is not None], began)
+                self._speak([view_of(crop, video).to(self._device) for crop in group if crop is not None], began)
             else:
                 self._leave()
                 self._rest(len(list(group)), began)
-
-    def _view(self, crop: Crop) -> View:
-        video = self.model.config.video
-        pixels = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[None] if video.channels == 1 else crop.transpose(2, 0, 1)
-        return view(torch.from_numpy(np.ascontiguousarray(pixels))[None], video).to(self._device)
 
     def _speak(self, views: list[View], began: float) -> None:
         self.account.faces += len(views)

@@ -22,7 +22,7 @@ FADE = 4
 Samples = Float[Tensor, " samples"]
 
 
-class SoundStream:
+class SpeechStream:
     """The sound of a stream of mel.
 
     Args:

@@ -1,12 +1,14 @@
 """Face crops -> the model's window -> the encoder's input."""
 
+import cv2
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from lipsound2.config import VideoConfig
-from lipsound2.faces import CANVAS
+from lipsound2.faces import CANVAS, Crop
 from lipsound2.model.masks import length_mask
 
 Crops = UInt8[Tensor, "frames channels 160 160"]
@@ -28,6 +30,12 @@ def view(crops: Crops, config: VideoConfig) -> View:
     grid = grid.to(crops.device).expand(len(crops), -1, -1, -1)
     pixels = functional.grid_sample(crops.float(), grid, padding_mode="border", align_corners=False)
     return pixels.round().clamp(0, 255).to(torch.uint8).transpose(0, 1).contiguous()
+
+
+def view_of(crop: Crop, config: VideoConfig) -> View:
+    """Return the view of one RGB face crop, in the model's channels."""
+    pixels = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[None] if config.channels == 1 else crop.transpose(2, 0, 1)
+    return view(torch.from_numpy(np.ascontiguousarray(pixels))[None], config)
 
 
 def standardize(

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from lipsound2.errors import LipSoundError, MediaError, guard
 from lipsound2.live.camera import Camera
 from lipsound2.live.captions import Caption, Captions
+from lipsound2.live.loudspeaker import to_bytes
 from lipsound2.live.session import Pace, Session
 from lipsound2.web.limits import Limits
 from lipsound2.web.models import Loaded, Models
@@ -129,7 +130,7 @@ class Visit:
 
     def _hear(self, wave: Float32[np.ndarray, " samples"], seen: float) -> None:
         stamp = struct.pack(">d", seen - (self._offset or 0.0))
-        self._loop.call_soon_threadsafe(self._put, stamp + np.round(wave * 32767).astype("<i2").tobytes())
+        self._loop.call_soon_threadsafe(self._put, stamp + to_bytes(wave))
 
     def _show(self, caption: Caption) -> None:
         self._settled = [*self._settled, *(word.text for word in caption.settled)][-WORDS:]

@@ -4,7 +4,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lipsound2 import media
@@ -162,8 +161,3 @@ def _unknown(pipeline: Pipeline, speech: Speech) -> bool:
 
 def _made(order: Order, pipeline: Pipeline) -> dict[str, Any]:
     return {"pack": order.pack, "vocoder": order.vocoder, "knows": pipeline.knows, "face": int(order.face or 1)}
-
-
-def clear(root: Path) -> None:
-    """Delete all that is kept."""
-    shutil.rmtree(root, ignore_errors=True)
