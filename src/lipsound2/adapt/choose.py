@@ -5,15 +5,12 @@ chosen/
   index.jsonl   the chosen clips with their splits
 """
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
 
-from lipsound2.data.shards import INDEX_NAME, Entry, to_lines
+from lipsound2.data.shards import INDEX_NAME, Entry, link_shard, to_lines
 from lipsound2.runtime.atomic import atomic_path
 
 TEST, VAL = (0.15, 3, 20), (0.08, 2, 12)
@@ -41,7 +38,7 @@ def choose_clips(
         with atomic_path(output) as temporary:
             temporary.mkdir()
             for shard in sorted({entry.shard for entry in chosen}):
-                _link(prepared / shard, temporary / shard)
+                link_shard(prepared / shard, temporary / shard)
             (temporary / INDEX_NAME).write_text(text, encoding="utf-8", newline="\n")
     return chosen
 
@@ -58,10 +55,3 @@ def _changed(entry: Entry, splits: Mapping[str, str], transcripts: Mapping[str, 
     split = splits.get(entry.key, "train") if splits else entry.meta["split"]
     meta = entry.meta | {"split": split, "speaker": speaker, "transcript": transcripts.get(entry.key)}
     return replace(entry, meta=meta)
-
-
-def _link(source: Path, target: Path) -> None:
-    with suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copyfile(source, target)

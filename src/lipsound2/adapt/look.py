@@ -34,14 +34,13 @@ from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.executors import Work, Worker, choose
 from lipsound2.runtime.plans import changes, write_plan
 from lipsound2.runtime.resumable import STAGING_NAME, FolderJob, Progress, resumable_map
-from lipsound2.voice.encoder import embed
+from lipsound2.voice.encoder import RATE, embed
 
 PLAN_NAME, LOOKS_NAME = "looking.json", "looks.jsonl"
 MATCHED = 40
 """Clips, spread evenly, of which sound and picture are compared."""
 LEAST_VOICE = 0.5
 """Seconds of speech from which on a voice is known."""
-VOICE_RATE = 16_000
 FACE = 24
 """Side in pixels of the picture by which faces are compared."""
 
@@ -181,7 +180,7 @@ def examine(prepared: Path, entry: Entry, model: LipSound2, matched: bool) -> Lo
     crops = read_crops(prepared, entry, model.config.video.channels)
     voice: tuple[float, ...] = ()
     if found.speech >= LEAST_VOICE and not found.silent:
-        voice = _rounded(embed(resample(wave, rate, VOICE_RATE)))
+        voice = _rounded(embed(resample(wave, rate, RATE)))
     sums = _match(model, crops, wave, rate) if matched and not found.silent else None
     return Look(entry.key, str(entry.meta["id"]), found, voice, _rounded(portrait(crops)), sums)
 

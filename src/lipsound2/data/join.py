@@ -1,13 +1,10 @@
 """Several prepared folders -> one, to train on all of them together."""
 
-import os
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lipsound2.data.shards import INDEX_NAME, Entry, read_index, to_lines
+from lipsound2.data.shards import INDEX_NAME, Entry, link_shard, read_index, to_lines
 from lipsound2.errors import DataError, StorageError
 from lipsound2.runtime.atomic import atomic_path
 
@@ -42,16 +39,9 @@ def join(folders: Sequence[Path], output: Path) -> int:
             if len({entry.key for entry in entries}) < len(entries):
                 raise DataError(f"{folder} names a clip twice in its index", "prepare it again into another folder")
             for shard in sorted({entry.shard for entry in entries}):
-                _link(folder / shard, temporary / f"{number}-{shard}")
+                link_shard(folder / shard, temporary / f"{number}-{shard}")
             joined |= {entry.key: replace(entry, shard=f"{number}-{entry.shard}") for entry in entries}
         if not joined:
             raise DataError("there is no sample in any of the folders", "see their failures.jsonl")
         (temporary / INDEX_NAME).write_text(to_lines(joined.values()), encoding="utf-8")
     return len(joined)
-
-
-def _link(source: Path, target: Path) -> None:
-    with suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copyfile(source, target)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import struct
 import sys
 import tarfile
@@ -104,6 +106,14 @@ def read_samples(path: Path) -> Iterator[Sample]:
         for key, members in groupby(tar, lambda info: info.name.rpartition(".")[0]):
             files = {info.name.rpartition(".")[2]: read.read() for info in members if (read := tar.extractfile(info))}
             yield Sample(key, files, json.loads(files["json"]))
+
+
+def link_shard(source: Path, target: Path) -> None:
+    """Make a shard appear in another folder: as a hard link where the file system has them, else as a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def read_member(folder: Path, entry: Entry, suffix: str) -> bytes:

@@ -15,7 +15,6 @@ A run folder can stand in for a pack of one model: its best is taken, with the v
 it started from.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -35,6 +34,7 @@ from lipsound2.packs.familiarity import Familiarity
 from lipsound2.packs.history import History, read_history, write_history
 from lipsound2.packs.voices import PackVoices
 from lipsound2.runtime.atomic import atomic_path, write_text
+from lipsound2.runtime.download import digest
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
 from lipsound2.runtime.plaintext import read_text
@@ -115,7 +115,7 @@ class Pack:
     @property
     def model_digest(self) -> str:
         """SHA-256 of the model's weights."""
-        return _digest(self.model_folder / WEIGHTS_NAME)
+        return digest(self.model_folder / WEIGHTS_NAME, "sha256")
 
     def load_model(self, device: torch.device | str = "cpu") -> LipSound2:
         """Rebuild the model from its configuration, in evaluation mode.
@@ -178,7 +178,7 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"{folder / name} is missing", "fetch the pack again")
         if name not in wanted:
             raise CheckpointError(f"{folder / name} is not listed in {SUMS_NAME}", "remove it, or fetch the pack again")
-        if wanted[name] != _digest(folder / name):
+        if wanted[name] != digest(folder / name, "sha256"):
             raise _changed(folder / name)
 
 
@@ -269,7 +269,9 @@ def write_pack(
 def write_sums(folder: Path) -> None:
     """Write the checksums of all files of a pack."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in names if name != SUMS_NAME and not _is_junk(name)]
+    lines = [
+        f"{digest(folder / name, 'sha256')}  {name}\n" for name in names if name != SUMS_NAME and not _is_junk(name)
+    ]
     write_text(folder / SUMS_NAME, "".join(lines))
 
 
@@ -308,8 +310,3 @@ def _changed(path: Path) -> CheckpointError:
     if found.what.startswith(_PLAINLY_OTHER):
         return CheckpointError(f"{path} differs from its checksum: it {found.what}", found.hint)
     return CheckpointError(f"{path} differs from its checksum", "fetch the pack again")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TextColumn
 
-from lipsound2.runtime.terminal import console, manner, say
+from lipsound2.runtime.terminal import counting, say
 
 EVERY = 60.0
 """Seconds from one line in a log to the next."""
@@ -67,20 +67,12 @@ def pacing(
         description: What is done, such as `preparing`.
         clock: Returns the time in seconds.
     """
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-    pace, told = Pace(clock), [clock()]
-    looked_at = console.is_terminal and not manner().quiet
-    rates = TextColumn("{task.fields[pace]}", markup=False)
-    with Progress(*columns, rates, console=console, disable=not looked_at) as progress:
-        bar = progress.add_task(description, total=None, pace="")
+    pace = Pace(clock)
+    with counting(description, clock, EVERY, TextColumn("{task.fields[note]}", markup=False)) as show:
 
         def update(done: int, total: int, seconds: float) -> None:
             pace.look(done, total, seconds)
-            line = ", ".join(filter(None, (pace.rates, pace.left))) if pace.done else ""
-            progress.update(bar, completed=done, total=total, pace=line)
-            if not looked_at and clock() > told[0] + EVERY:
-                told[0] = clock()
-                say(f"{description}: {done} of {total} clips, {line}")
+            show(done, total, ", ".join(filter(None, (" clips", pace.rates, pace.left))) if pace.done else " clips")
 
         yield update
     if pace.done:

@@ -135,36 +135,50 @@ def description_column() -> TextColumn:
     return _Description("{task.description}", markup=False, table_column=Column(no_wrap=True))
 
 
-def counting_bar() -> Progress:
-    """Return a progress bar that counts, not yet started."""
+def counting_bar(told: TextColumn | None = None) -> Progress:
+    """Return a progress bar that counts, not yet started; `told` takes the place of its times."""
+    times = (
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+    )
     return Progress(
         description_column(),
         BarColumn(20),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        *((told,) if told else times),
         console=console,
         disable=manner().quiet or not console.is_terminal,
     )
 
 
 @contextmanager
-def counting(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar and yield the function that is told how many of how many things are done.
+def counting(
+    description: str,
+    clock: Callable[[], float] = time.monotonic,
+    every: float = SECONDS_A_LINE,
+    told: TextColumn | None = None,
+) -> Iterator[Callable[..., None]]:
+    """Show a bar and yield the function that is told how many of how many things are done, and perhaps a note of it.
 
     Where nobody looks, such as in a log file, it is a line every half minute.
+
+    Args:
+        description: What is done, such as `evaluating`.
+        clock: Returns the time in seconds.
+        every: Seconds from one line in a log to the next.
+        told: Takes the place of the bar's own times; it shows `{task.fields[note]}`.
     """
-    said = time.monotonic()
+    said = clock()
 
-    def update(done: int, total: int) -> None:
+    def update(done: int, total: int, note: str = "") -> None:
         nonlocal said
-        progress.update(bar, completed=done, total=total)
-        if progress.disable and time.monotonic() - said > SECONDS_A_LINE:
-            said = time.monotonic()
-            say(f"{description}: {done} of {total}")
+        progress.update(bar, completed=done, total=total, note=note)
+        if progress.disable and clock() - said > every:
+            said = clock()
+            say(f"{description}: {done} of {total}{note}")
 
-    with counting_bar() as progress:
-        bar = progress.add_task(description, total=None)
+    with counting_bar(told) as progress:
+        bar = progress.add_task(description, total=None, note="")
         yield update
 
 

