@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lipsound2.cli import app
 from lipsound2.errors import LipSoundError
 from lipsound2.packs import find_pack
-from lipsound2.packs.add import add_pack
+from lipsound2.packs.add import add_pack, remove_pack
 from lipsound2.packs.pack import user_folder, write_sums
 
 __all__ = ["server"]
@@ -47,6 +47,36 @@ def test_a_folder_and_an_archive_are_added_once(ours, tmp_path):
     with pytest.raises(LipSoundError, match="exists"):
         add_pack(archive)
     assert add_pack(archive, force=True).info.name == "ours"
+
+
+def test_an_added_pack_and_no_other_is_removed(ours):
+    add_pack(str(ours))
+    for name in ("grid-s1", "..", ".", "", str(ours)):
+        with pytest.raises(LipSoundError, match="no pack that was added"):
+            remove_pack(name)
+    assert CliRunner().invoke(app, ["packs", "remove", "ours"]).exit_code == 0
+    assert not (user_folder() / "ours").exists()
+
+
+@pytest.mark.parametrize("manner", ["good", "drops"])
+def test_an_archive_is_fetched_from_a_url(server, ours, tmp_path, manner):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in ours.rglob("*"):
+            opened.write(path, path.relative_to(ours.parent))
+    server.files["a.zip"] = archive.read_bytes()
+    found = add_pack(f"{server.url}/{manner}/a.zip", patience=QUICK)
+    assert (found.folder / "model" / "model.safetensors").read_bytes() == BODY
+    assert {path.name for path in user_folder().parent.iterdir()} - {"incoming", "packs"} <= {".claims", ".packs.lock"}
+    assert not list((user_folder().parent / "incoming").iterdir())
+
+
+def test_how_much_is_fetched_has_a_limit_that_can_be_lifted(server, ours):
+    serve(server, ours)
+    with pytest.raises(LipSoundError, match="the limit leaves") as caught:
+        add_pack(f"{server.url}/good", patience=QUICK, largest=len(BODY) / 1e9)
+    assert "--max-gb" in caught.value.hint
+    assert add_pack(f"{server.url}/good", patience=QUICK, largest=1.0).info.name == "ours"
 
 
 @pytest.mark.parametrize("manner", ["good", "drops"])

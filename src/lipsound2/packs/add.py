@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote, urlsplit
 
 from lipsound2.config import read_config
 from lipsound2.errors import CheckpointError, DownloadError
@@ -21,45 +22,74 @@ from lipsound2.packs.pack import (
 )
 from lipsound2.runtime.atomic import atomic_path, storing
 from lipsound2.runtime.claims import claim
-from lipsound2.runtime.download import Patience, Remote, cache_folder, digest, download
+from lipsound2.runtime.download import Patience, Remote, TooLargeError, cache_folder, digest, download
 from lipsound2.runtime.names import file_name, is_folder
 from lipsound2.runtime.unpack import unpack
 
 PATIENCE = Patience()
+LARGEST = 32.0
+"""Gigabytes of a pack that is downloaded, unless another limit is asked for."""
 
 
-def add_pack(source: str, checksum: str | None = None, force: bool = False, patience: Patience = PATIENCE) -> Pack:
+def add_pack(
+    source: str,
+    checksum: str | None = None,
+    force: bool = False,
+    patience: Patience = PATIENCE,
+    largest: float = LARGEST,
+) -> Pack:
     """Install a pack for the user.
 
     Args:
-        source: URL of a pack's folder, below which its files lie; or a folder, or a zip archive of one.
+        source: URL or path of a pack's folder or of a zip archive of one; below the URL of a folder lie its files.
         checksum: SHA-256 that the pack's list of checksums must have.
         force: Whether to replace a pack of the same name.
         patience: How long a server is waited for.
+        largest: Most gigabytes that are downloaded.
 
     Raises:
         CheckpointError: It is no pack, it is damaged, or there is one of its name.
         DownloadError: It cannot be fetched.
     """
     remote = source.startswith(("https://", "http://"))
-    with (
-        storing(cache_folder()),
-        claim(cache_folder(), "packs", wait=True) if remote else nullcontext(),
-        TemporaryDirectory() as scratch,
-    ):
+    with storing(cache_folder()), claim(cache_folder(), "packs", wait=True) if remote else nullcontext():
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        fetched = _fetch(source.rstrip("/"), checksum, patience, int(largest * 1e9)) if remote else Path(source)
+        with TemporaryDirectory(prefix="unpacked-", dir=cache_folder()) as scratch:
+            added = _install(_unpacked(fetched, Path(scratch)), checksum, force)
         if remote:
-            folder = _fetch(source.rstrip("/"), checksum, patience)
-        else:
-            folder = Path(source) if is_folder(source) else _unpacked(Path(source), Path(scratch))
-        added = _install(folder, checksum, force)
-        if remote:
-            shutil.rmtree(folder)
+            shutil.rmtree(fetched.parent if fetched.is_file() else fetched)
     return added
 
 
-def _fetch(url: str, checksum: str | None, patience: Patience) -> Path:
-    """Fetch the checksums, then the files they name that are not there yet."""
+def remove_pack(name: str) -> Path:
+    """Remove a pack that the user added, and return the folder that it was in.
+
+    Raises:
+        CheckpointError: The user added none of this name.
+    """
+    there = sorted(path.name for path in user_folder().glob("*") if path.is_dir())
+    if name not in there:
+        raise CheckpointError(f"{name!r} is no pack that was added", f"there are: {', '.join(there) or 'none'}")
+    with storing(user_folder()):
+        shutil.rmtree(user_folder() / name)
+    return user_folder() / name
+
+
+def _fetch(url: str, checksum: str | None, patience: Patience, most: int) -> Path:
+    """Fetch the archive, or the checksums and then the files they name that are not there yet."""
     folder = cache_folder() / "incoming" / sha256(url.encode()).hexdigest()[:16]
+    try:
+        if urlsplit(url).path.lower().endswith(".zip"):
+            download(Remote(url, most=most), folder / "pack.zip", patience)
+            return folder / "pack.zip"
+        _fetch_files(url, checksum, patience, most, folder)
+    except TooLargeError as error:
+        raise DownloadError(error.message, "allow more with --max-gb") from error
+    return folder
+
+
+def _fetch_files(url: str, checksum: str | None, patience: Patience, most: int, folder: Path) -> None:
     expected = f"sha256:{checksum}" if checksum else None
     for name in (SUMS_NAME, f"{SUMS_NAME}.partial"):
         (folder / name).unlink(missing_ok=True)
@@ -68,14 +98,17 @@ def _fetch(url: str, checksum: str | None, patience: Patience) -> Path:
         if Path(name).suffix.lower() in PICKLES:
             raise CheckpointError(f"{url}/{name} may be a pickle, which packs never hold", "do not use this pack")
         if not ((folder / name).is_file() and digest(folder / name, "sha256") == digits):
-            download(Remote(f"{url}/{name}", checksum=f"sha256:{digits}"), folder / name, patience)
-    return folder
+            download(Remote(f"{url}/{quote(name)}", checksum=f"sha256:{digits}", most=most), folder / name, patience)
+        most -= (folder / name).stat().st_size
 
 
-def _unpacked(archive: Path, scratch: Path) -> Path:
-    if not archive.is_file():
-        raise CheckpointError(f"{archive} is no URL, no folder and no archive")
-    unpack(archive, scratch / "pack", scratch / "part")
+def _unpacked(source: Path, scratch: Path) -> Path:
+    """Return a folder as it is, an archive unpacked."""
+    if is_folder(source):
+        return source
+    if not source.is_file():
+        raise CheckpointError(f"{source} is no URL, no folder and no archive")
+    unpack(source, scratch / "pack", scratch / "part")
     return next((scratch / "pack").iterdir())
 
 
