@@ -1,6 +1,6 @@
 """Chromium uses the page: drops, chooses, hears, records, speaks live. Skipped where there is no Chromium.
 
-    pip install playwright; apt install chromium; python -m pytest tests/test_browser.py
+    apt install chromium; python -m pytest tests/test_browser.py
 
 The variable LIPSOUND2_SHOTS names a folder for pictures of what was seen.
 """
@@ -34,7 +34,7 @@ from lipsound2.web.models import Models
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bgal7s-silent.mp4"
 PATIENCE = 240_000
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}

@@ -39,15 +39,15 @@ export class CameraFrames {
   }
 }
 
-/** Record the camera's pictures while `going()`. */
+/** Record the camera's pictures while `going()`; the next is asked for before this one is kept, so that none is missed. */
 export function record(video, going) {
   return new Promise((resolve) => {
     const pictures = [];
-    const take = async (_, frame) => {
-      const time = frame.mediaTime;
-      if (!pictures.length || time > pictures[pictures.length - 1].time) pictures.push({ time, bitmap: await createImageBitmap(video) });
-      if (going()) video.requestVideoFrameCallback(take);
-      else resolve(pictures);
+    const take = (_, { mediaTime: time }) => {
+      const more = going();
+      if (more) video.requestVideoFrameCallback(take);
+      if (!pictures.length || time > pictures[pictures.length - 1].time) pictures.push({ time, bitmap: createImageBitmap(video) });
+      if (!more) resolve(Promise.all(pictures.map(async ({ time, bitmap }) => ({ time, bitmap: await bitmap }))));
     };
     video.requestVideoFrameCallback(take);
   });
