@@ -66,7 +66,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         count = gather(options.clips, work, options.count)
-        rounds = [[measured(tree, work) for tree in trees] for _ in range(options.rounds)]
+        rounds: list[list[Costs]] = []
+        for _ in range(options.rounds):
+            rounds.append([measured(tree, work) for tree in trees])
+            print(f"round {len(rounds)} of {options.rounds}", file=sys.stderr, flush=True)
     found = [best(each) for each in zip(*rounds, strict=True)]
     print(table(trees, found, count))
 

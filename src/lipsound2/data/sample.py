@@ -24,7 +24,7 @@ class SampleConfig:
     Attributes:
         fps: Frame rate.
         sample_rate: Of the audio, in Hz.
-        detect_every: Frames from one face detection to the next.
+        detect_every: Frames from one look at the faces to the next, as in `faces.Watch`.
         several: What is used while several faces of similar size are seen: `leave` none, `largest`, `each`.
         max_mismatch: Largest difference in seconds between the durations of video and audio.
         min_seconds: Shortest stretch with a face that is kept.
