@@ -21,7 +21,7 @@ class ClipCache(Generic[T]):
 
     def __init__(self, gb: float) -> None:
         self._clips: dict[int, T] = {}
-        self._left = gb * 1e9
+        self._room = self._left = gb * 1e9
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -41,6 +41,11 @@ class ClipCache(Generic[T]):
                 if not self._keep(index, clip):
                     pool.shutdown(wait=False, cancel_futures=True)
                     return
+
+    def share(self, count: int) -> float:
+        """Return the share of so many clips that fits, if all are as large as those that are cached."""
+        held = self._room - self._left
+        return min(1.0, self._room * len(self) / (held * count)) if held else 0.0
 
     def _keep(self, index: int, clip: T) -> bool:
         size = sum(tensor.nbytes for tensor in clip)

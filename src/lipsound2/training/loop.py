@@ -171,7 +171,7 @@ class Trainer:
             if not self.fabric.is_global_zero:
                 raise SystemExit(1) from error  # process 0 reports the reason
             if self._finite():
-                save_state(self.run / "checkpoints", self._state())
+                save_state(self.run / "checkpoints", self.state())
             raise TrainingError(
                 f"another process of the run was lost at step {self.step}",
                 f"the same command goes on from there ({str(error).splitlines()[0][:120]})",
@@ -211,12 +211,12 @@ class Trainer:
 
     def _go_on(self) -> Iterator[str]:
         """Train until the end, or until the training data changes and loader processes must restart."""
-        batches = self._load()
+        batches = self.load()
         self.changed = False
         line = ""
         self.watch.start()
         while self.step < self.total:
-            self.update([self._next(batches) for _ in range(self.settings.accumulate)])
+            self.step_on(batches)
             if self.step % self.settings.log_every == 0 or self.step == self.total:
                 line = self._look()
             yield line
@@ -236,16 +236,18 @@ class Trainer:
             if self.changed or self._stopped():
                 return
 
-    def _load(self) -> Iterator[Any]:
+    def load(self) -> Iterator[Any]:
         """Load batches from the current step to the end, in persistent worker processes."""
         self.batches.epoch, left = divmod(self.step, self.updates)
         self.batches.start = left * self.settings.accumulate
         self.batches.epochs = self.settings.epochs
         return load_batches(self.task, self.batches, self.settings.workers, self.fabric.device.type == "cuda")
 
-    def _next(self, batches: Iterator[Any]) -> Any:
+    def step_on(self, batches: Iterator[Any]) -> None:
+        """Take the batches of one update, and do it."""
         with self.watch.waiting():
-            return next(batches)
+            taken = [next(batches) for _ in range(self.settings.accumulate)]
+        self.update(taken)
 
     def update(self, loaded: list[Any]) -> None:
         """Update the weights once, from one or several batches."""
@@ -420,7 +422,8 @@ class Trainer:
     def _finite(self) -> bool:
         return bool(torch.stack([parameter.detach().isfinite().all() for parameter in self.parameters]).all())
 
-    def _state(self) -> TrainingState:
+    def state(self) -> TrainingState:
+        """Return the state to resume from."""
         finite = {"smoothed": self.smoothed, "lowest": self.lowest}
         more: dict[str, Any] = {name: value for name, value in finite.items() if math.isfinite(value)}
         more |= {"retries": self.retries, "stale": self.stale, "task": self.task.state()}
@@ -435,7 +438,7 @@ class Trainer:
         self.due, self.saved_at = False, time.monotonic()
         with as_one(self.fabric):
             if self.fabric.is_global_zero:
-                save_state(self.run / "checkpoints", self._state())
+                save_state(self.run / "checkpoints", self.state())
 
 
 def _lost(error: RuntimeError) -> bool:
