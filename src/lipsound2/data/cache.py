@@ -15,6 +15,8 @@ class ClipCache(Generic[T]):
 
     An epoch asks for every clip once, in a new order: evicting the oldest would never give a hit.
 
+    A copy that is sent to another process begins empty.
+
     Args:
         gb: Room in GB.
     """
@@ -25,6 +27,9 @@ class ClipCache(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_clips": {}, "_room": self._room, "_left": self._room}
 
     def get(self, index: int, decode: Callable[[int], T]) -> T:
         """Return a clip, a tuple of tensors, decoded now or earlier."""

@@ -16,6 +16,7 @@ from lipsound2.model import LipSound2
 from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import carry
+from lipsound2.runtime.remote import is_remote
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
 from lipsound2.training.run import Assembled, Sources, keep_model
@@ -143,7 +144,7 @@ class Lip2MelRecipe:
         """Build the model, and fill the cache of decoded clips."""
         if self.on_device:
             train.device = val.device = fabric.device
-        if self.on_device or self.train.workers:
+        if self.on_device or (self.train.workers and not is_remote(train.folder)):  # there each process has its own
             train.fill_cache()
         if fabric.device.type == "cuda":
             train.multiple = val.multiple = SHAPES
