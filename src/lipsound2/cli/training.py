@@ -266,7 +266,7 @@ def _train(
     from lipsound2.training.run import make_fabric, run
 
     recipe = _recipe(kind, daily, preset)
-    fabric = make_fabric(daily.device, daily.devices, recipe.train.precision)
+    fabric = make_fabric(daily.device, daily.devices, recipe.train.precision, recipe.train.strategy)
     best = run(recipe, sources(recipe, fabric) if sources else daily.prepared, daily.output, start, fabric)
     if fabric.is_global_zero:
         measure, written = KINDS[kind].measure, format(best, KINDS[kind].format)

@@ -71,6 +71,8 @@ class Lip2MelRecipe:
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
+        if self.graphs and self.train.strategy == "fsdp":
+            raise ConfigError("the strategy fsdp and graphs exclude each other", "add --set graphs=false")
         in_range(self, 0, inf, "dropout", "clips", "seconds", "val_clips")
 
     def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
