@@ -99,8 +99,9 @@ class JasperTask(Task[SpeechBatch]):
             return Validation(scores[0], scalars)
         sounds = {f"speech {name}": data.wave(0) for name, data in self.val.items()}
         mels = {name: self._spectrogram(model, wave) for name, wave in sounds.items()}
-        rate = self.model.config.features.sample_rate
-        return Validation(scores[0], scalars, {"features": plots.mels(mels)}, sounds, rate)
+        scale = self.model.config.features
+        figure = plots.mels(mels, scale, unit="standard deviations")
+        return Validation(scores[0], scalars, {"features": figure}, sounds, scale.sample_rate)
 
     def _spectrogram(self, model: nn.Module, wave: Wave) -> Float32[np.ndarray, "mels frames"]:
         """Compute the network's input features of one wave."""

@@ -154,7 +154,8 @@ class MelTask(Task[Batch]):
     def _shown(self, predicted: Prediction, batch: Batch) -> dict[str, Figure]:
         frames = int(predicted.lengths[0])
         mels = {"reference": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
-        figures = {"mel": plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})}
+        shown = {name: mel[:, :frames].float().cpu().numpy() for name, mel in mels.items()}
+        figures = {"mel": plots.mels(shown, self.val.audio)}
         if predicted.alignment is not None:
             weights = predicted.alignment[0].float().cpu().numpy()
             figures["alignment"] = plots.alignment(weights, weights.shape[1] / self.model.config.video.fps)

@@ -118,7 +118,7 @@ class VocoderTask(Task[Segment]):
         }
         if not show:
             return Validation(scalars["loss"], scalars)
-        figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()})}
+        figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()}, self.val.audio)}
         sounds = {f"speech {clip}": wave.clamp(-1, 1).numpy() for clip, wave in generated.items()}
         return Validation(scalars["loss"], scalars, figures, sounds, self.val.audio.sample_rate)
 
