@@ -1,6 +1,6 @@
 """Speech and transcripts -> a trained Jasper: the task of `lipsound2 recognizer train` and `finetune`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,9 +65,10 @@ class JasperTask(Task[SpeechBatch]):
         """Return the model's configuration."""
         return self.model.config
 
-    def collate(self, examples: Sequence[Utterance]) -> SpeechBatch:
-        """Pad and stack."""
-        return collate(examples)
+    @property
+    def collate(self) -> Callable[[Sequence[Utterance]], SpeechBatch]:
+        """Pads and stacks."""
+        return collate
 
     def loss(
         self, model: nn.Module, batch: SpeechBatch, epoch: float, generator: torch.Generator

@@ -1,6 +1,6 @@
 """Video and audio -> a trained LipSound2 model: the task of pre-training and fine-tuning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -63,9 +63,10 @@ class MelTask(Task[Batch]):
         """Return the model's configuration."""
         return self.model.config
 
-    def collate(self, examples: Sequence[Stretch]) -> Stack:
-        """Pad and stack."""
-        return self.train.batch(examples)
+    @property
+    def collate(self) -> Callable[[Sequence[Stretch]], Stack]:
+        """Pads and stacks."""
+        return self.train.batch
 
     def ready(self, batch: Stack, device: torch.device) -> Batch:
         """Augment the clips and compute their mels on the training device."""
