@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "config", "settings"},
     {"runtime"},
     {"media", "text"},
-    {"faces", "trails", "audio", "plots", "voice", "corpora"},
+    {"faces", "cuts", "mtcnn", "trails", "audio", "plots", "voice", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
     {"export"},
