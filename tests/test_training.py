@@ -484,13 +484,24 @@ def two_processes(prepared: Path, folder: Path, strategy: str, epochs: int = 2) 
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     words = [str(prepared), str(folder), strategy, str(epochs)]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.fixture(scope="module")
+def sharded(prepared, tmp_path_factory) -> Path:
+    """A run of two processes that hold a shard each."""
+    folder = tmp_path_factory.mktemp("sharded") / "run"
+    two_processes(prepared, folder, "fsdp")
+    return folder
+
+
 @pytest.mark.parametrize("strategy", ["auto", "fsdp"])
-def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_path, strategy):
-    two_processes(prepared, tmp_path / "two", strategy)
+def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_path, strategy, sharded):
+    if strategy == "fsdp":
+        shutil.copytree(sharded, tmp_path / "two")
+    else:
+        two_processes(prepared, tmp_path / "two", strategy)
     pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2, log_every=1)))
     one, two = (
         [json.loads(line)["error"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
@@ -502,11 +513,10 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_pa
         torch.testing.assert_close(second[name], weights, atol=1e-4, rtol=1e-2)
 
 
-def test_checkpoints_of_shards_are_whole_and_go_on_with_any_strategy(prepared, tmp_path):
-    two_processes(prepared, tmp_path / "fsdp", "fsdp")
+def test_checkpoints_of_shards_are_whole_and_go_on_with_any_strategy(prepared, tmp_path, sharded):
     pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2)))
-    shutil.copytree(tmp_path / "fsdp", tmp_path / "ddp")
     for strategy in ("fsdp", "ddp"):
+        shutil.copytree(sharded, tmp_path / strategy)
         two_processes(prepared, tmp_path / strategy, strategy, epochs=3)
     fsdp, ddp, one = (load_state(tmp_path / name / "checkpoints") for name in ("fsdp", "ddp", "one"))
     assert fsdp is not None
