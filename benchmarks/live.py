@@ -2,6 +2,7 @@
 
     python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv          # quality and delay
     python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv --only quality --split val --ahead 2 4 6
+    python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv --only cpu --ahead 4 6  # on a busy machine
     python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv --hours 1
 
 Quality: STOI of clips with their own audio as reference, spoken whole and live (hop by hop, with the face followed as
@@ -27,7 +28,7 @@ from lipsound2 import media
 from lipsound2.faces import Detector
 from lipsound2.inference import pipeline
 from lipsound2.inference.recognizers import choose
-from lipsound2.live.camera import Camera
+from lipsound2.live.camera import Camera, Shot
 from lipsound2.live.captions import Captions
 from lipsound2.live.session import Account, Pace, Session
 from lipsound2.packs import find_pack
@@ -132,6 +133,46 @@ def delay(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], seconds: fl
     print(f"CPU: {used / len(sound) * RATE:.2f} s for each second, {1000 * used / account.hops:.0f} ms a hop")
 
 
+class Counted(Camera):
+    """A camera in CPU time, for machines that have other work: waiting for frames takes none.
+
+    Args:
+        fps: Frames a second.
+        images: Its pictures.
+    """
+
+    def __init__(self, fps: int, images: Iterator[np.ndarray]) -> None:
+        super().__init__(fps)
+        self.coming = enumerate(images)
+        self.next = next(self.coming, None)
+        self.waited = -time.process_time()
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.waited + time.process_time()
+
+    def take(self, least: int, most: int | None = None) -> list[Shot]:
+        """Let frames come that are due, and wait for those that are asked for."""
+        while self.next is not None and (self.next[0] / self.fps <= self.now() or len(self._waiting) < least):
+            number, image = self.next
+            self.waited += max(0.0, number / self.fps - self.now())
+            self.put(number / self.fps, image, seen=number / self.fps)
+            self.next = next(self.coming, None)
+        if self.next is None:
+            self.end()
+        return super().take(least, most)
+
+
+def counted(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], seconds: float) -> None:
+    """Print how late sound is where work takes its CPU time and nothing else."""
+    kept = list(itertools.islice(frames(clips, 25), round(25 * seconds)))
+    camera = Counted(25, iter(kept))
+    session = Session(speaker, pace, lambda *_: None, clock=camera.now)
+    camera.waited = -time.process_time()
+    account = session.run(camera)
+    print(f"{seconds:.0f} s in CPU time, ahead {pace.ahead}: {account}; {camera.dropped} dropped", flush=True)
+
+
 def memory(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], hours: float) -> None:
     """Print the resident memory while hours of video are spoken."""
     packed = find_pack("grid-s1").recognizer
@@ -173,7 +214,7 @@ def main() -> None:
     parser.add_argument("--ahead", type=int, nargs="+", default=[Pace.ahead], help="more than one only for quality")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hours", type=float, default=0.0)
-    parser.add_argument("--only", choices=["quality", "delay"])
+    parser.add_argument("--only", choices=["quality", "delay", "cpu"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     speaker = pipeline.load("grid-s1", "griffin-lim", "cpu")
@@ -183,6 +224,10 @@ def main() -> None:
     print(f"hop {pace.hop}, ahead {given.ahead} frames; {torch.get_num_threads()} threads")
     if given.hours:
         memory(speaker, pace, clips[:5], given.hours)
+        return
+    if given.only == "cpu":
+        for each in paces:
+            counted(speaker, each, clips[:5], given.seconds)
         return
     if given.only != "delay":
         quality(speaker, paces, clips)

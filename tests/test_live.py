@@ -298,7 +298,7 @@ def test_a_session_is_silent_without_a_face_and_as_long_as_its_frames():
     heard = []
     pipeline = Pipeline(make(config), GriffinLim(config.audio), detector)
     session = Session(pipeline, Pace(2, 6), lambda samples, seen: heard.append((samples, seen)))
-    camera = Camera(25, most=60)
+    camera = Camera(25, most=60, patient=True)
     for number in range(40):
         camera.put(number / 25, IMAGE, seen=float(number))
     camera.end()

@@ -37,15 +37,15 @@ for _ in range(-(-frames // about["model"]["decoder"]["frames_per_step"])):
     step = run("decoder", previous=mels[-1][:, :, -1], memory=seen["memory"], keys=seen["keys"], **state)
     state, mels = {name: step[f"next_{name}"] for name in state}, [*mels, step["mel"]]
 mel = run("postnet", mel=np.concatenate(mels[1:], axis=2)[..., :frames])["after"]
+
 # Griffin-Lim: phases are sought for which the sound has the magnitudes of the mel.
 magnitude, momentum = run("magnitude", mel=mel)["magnitude"][0].T, short["momentum"] / (1 + short["momentum"])
 places = np.arange(len(magnitude))[:, None] * short["hop_length"] + np.arange(n_fft)
+weight = np.bincount(places.ravel(), np.tile(window**2, len(places)))
 phase, before = np.exp(2j * np.pi * np.random.default_rng(0).random(magnitude.shape)), 0
 for _ in range(short["iterations"] + 1):
-    sound, weight = np.zeros((2, places.max() + 1))
-    np.add.at(sound, places, np.fft.irfft(magnitude * phase) * window)
-    np.add.at(weight, places, window**2)
-    sound = np.pad((sound / np.maximum(weight, 1e-8))[n_fft // 2 : -n_fft // 2], n_fft // 2)
+    added = np.bincount(places.ravel(), (np.fft.irfft(magnitude * phase) * window).ravel())
+    sound = np.pad((added / np.maximum(weight, 1e-8))[n_fft // 2 : -n_fft // 2], n_fft // 2)
     rebuilt = np.fft.rfft(sound[places] * window)
     phase, before = rebuilt + momentum * (rebuilt - before), rebuilt
     phase /= np.maximum(np.abs(phase), 1e-10)
