@@ -80,7 +80,7 @@ class Haste:
 
 def shorten(wave: Wave, most: int) -> Short:
     """Leave out between half of so many samples and all, where it is heard least; the edges stay as they are."""
-    starts = np.arange(0, len(wave) - most - FADE, FADE // 4)
+    starts = np.arange(FADE // 2, len(wave) - most - 3 * FADE // 2, FADE // 4)
     if most < LEAST or not len(starts):
         return wave
     spans = np.lib.stride_tricks.sliding_window_view(wave, FADE)
