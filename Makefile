@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test test-pythons test-kills fuzz check demo format clean
+.PHONY: setup test test-pythons test-kills fuzz check docs demo format clean
 
 FUZZ_CASES ?= 1000
 FUZZ_SEED ?= 1
@@ -40,6 +40,11 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
+
+# The documentation as a site, to be served from any folder; `$(BIN)/python -m mkdocs serve` shows it while it is written.
+docs: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
@@ -49,4 +54,4 @@ demo: $(VENV)/ready
 	$(BIN)/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
 clean:
-	rm -rf $(VENV) out build dist
+	rm -rf $(VENV) out build dist site

@@ -104,3 +104,14 @@ def test_training_takes_no_more_processes_than_there_are_devices(monkeypatch):
     with pytest.raises(ConfigError, match="2 processes for 1 of cuda"):
         make_fabric("cuda", 2, "32-true")
     assert make_fabric("cpu", 1, "32-true").device.type == "cpu"
+
+
+def test_a_strategy_that_does_not_fit_is_one_line():
+    with pytest.raises(ConfigError, match="unknown strategy 'deepspeed'") as caught:
+        make_fabric("cpu", 2, "32-true", "deepspeed")
+    assert caught.value.hint == "known: auto, ddp, fsdp"
+    for name in ("ddp", "fsdp"):
+        with pytest.raises(ConfigError, match=f"the strategy {name} is for several processes, there is 1"):
+            make_fabric("cpu", 1, "32-true", name)
+    with pytest.raises(ConfigError, match="fsdp and graphs exclude each other"):
+        Lip2MelRecipe(train=TrainConfig(strategy="fsdp"))

@@ -1,4 +1,5 @@
 import json
+import pickle
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from lipsound2.config import AudioConfig, AugmentConfig, VideoConfig, audio_22k
 from lipsound2.data.augment import Change, Jitter, Stretch, draw_hidden, stack, vary
+from lipsound2.data.cache import ClipCache
 from lipsound2.data.dataset import ClipDataset, EpochBatches, Place, choose_entries
 from lipsound2.data.shards import INDEX_NAME, read_index, read_member
 from lipsound2.errors import DataError
@@ -311,3 +313,11 @@ def test_a_corpus_without_validation_clips_keeps_some_of_its_training_clips_for_
     assert not test
     assert sorted(entry.key for entry in train + val) == sorted(line["key"] for line in lines)
     assert choose_entries(prepared, "train") != train
+
+
+def test_a_cache_that_is_sent_to_another_process_begins_empty():
+    cache = ClipCache(1e-6)
+    (clip,) = cache.get(0, lambda _: (torch.zeros(1000, dtype=torch.uint8),))
+    sent = pickle.loads(pickle.dumps(cache))
+    assert (len(cache), len(sent)) == (1, 0)
+    assert sent.get(1, lambda _: (clip,))[0] is sent.get(1, lambda _: (clip + 1,))[0], "it has its room"

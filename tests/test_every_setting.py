@@ -58,6 +58,7 @@ GIVEN = {
     "pack": ["--pack", "another"],
     "more": ["--speech", "another"],
     "voice": ["--vocoder", "griffin-lim"],
+    "plan": ["--plan"],
 }
 """A use of each option that is not its default."""
 
@@ -78,9 +79,14 @@ def call(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(repr([each for each in arguments if not callable(each)]))
         return Fabric()
 
+    def planned(*arguments: object) -> None:
+        note("plan", *arguments)
+        raise CalledError("planned")
+
     with monkeypatch.context() as patch:
         patch.setattr("lipsound2.training.run.make_fabric", note)
         patch.setattr("lipsound2.training.run.run", note)
+        patch.setattr("lipsound2.training.forecast.forecast", planned)
         patch.setattr("lipsound2.training.generated.generate_speech", note)
         patch.setattr("lipsound2.training.recipes.vocoder.mels_for", note)
         done = CliRunner().invoke(app, words)

@@ -18,8 +18,8 @@ from test_reading import Listener, captions
 
 from lipsound2 import media
 from lipsound2.corpora.folder import find_videos
+from lipsound2.cuts import CutDetector
 from lipsound2.errors import ConfigError
-from lipsound2.faces import CutDetector
 from lipsound2.inference import summary
 from lipsound2.inference.jobs import find_jobs
 from lipsound2.inference.mix import mixed, shared

@@ -13,8 +13,8 @@ ROOT = Path(lipsound2.__file__).parent
 LAYERS = [
     {"errors", "config", "settings"},
     {"runtime"},
-    {"media", "text", "plots"},
-    {"faces", "trails", "audio", "voice", "corpora"},
+    {"media", "text"},
+    {"faces", "cuts", "mtcnn", "trails", "audio", "plots", "voice", "corpora"},
     {"data", "model", "vocoder", "recognizer", "simulate"},
     {"packs"},
     {"export"},

@@ -5,6 +5,7 @@ import pytest
 from test_pipeline import pipeline
 
 from lipsound2 import plots
+from lipsound2.config import audio_16k
 from lipsound2.corpora.folder import find_videos
 from lipsound2.errors import DataError, StorageError
 from lipsound2.inference.drawing import draw_run, draw_video, is_run
@@ -19,10 +20,22 @@ def png_size(path) -> tuple[int, int]:
 
 
 def test_mels_share_one_scale_and_may_differ_in_length():
-    figure = plots.mels_beside({"true": np.zeros((80, 30)), "made": np.full((80, 40), -5.0)})
+    figure = plots.mels(
+        {"reference": np.zeros((80, 30)), "generated": np.full((80, 40), -5.0)}, audio_16k(), beside=True
+    )
     images = [axis.images[0] for axis in figure.axes if axis.images]
-    assert {image.get_clim() for image in images} == {(-5.0, 0.0)}
-    assert [axis.get_title() for axis in figure.axes][:2] == ["true", "made"]
+    for image in images:
+        assert image.get_clim() == pytest.approx((-5 * 8.686, 0.0), abs=0.01)
+    assert [axis.get_title() for axis in figure.axes][:2] == ["reference", "generated"]
+
+
+def test_mels_have_axes_in_seconds_and_hz():
+    axis = plots.mels({"a": np.zeros((80, 30)), "b": np.zeros((80, 200))}, audio_16k()).axes[1]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("seconds", "Hz")
+    assert axis.get_xlim() == (0.0, 2.0)  # 200 frames of 10 ms
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels[:3] == ["250", "500", "1000"]
+    assert list(axis.get_yticks()) == sorted(axis.get_yticks())
 
 
 def test_distributions_show_every_figure():

@@ -456,3 +456,11 @@ def test_an_index_of_many_clips_takes_little_memory(tmp_path):
     ]
     assert to_lines(entries) == to_lines(rows)
     assert each < 900
+
+
+def test_crops_stay_sharp_and_small(prepared):
+    crops = decode_crops(read_member(prepared, read_index(prepared)[0], "mp4"))[:25]
+    data = encode_crops(crops, 25, SampleConfig().quality)
+    error = np.mean((decode_crops(data).astype(float) - crops) ** 2)
+    assert 10 * np.log10(255**2 / error) > 38
+    assert len(data) < 2500 * len(crops)

@@ -6,24 +6,26 @@ import subprocess
 import sys
 import time
 import urllib.request
-from hashlib import sha256
 from pathlib import Path
 
 import fsspec
 import pytest
 import torch
+from test_model import make, tiny
 from test_prepare import contents, instead_of_work, invented
 
-from lipsound2.config import AudioConfig, VideoConfig
+from lipsound2.config import AudioConfig, MelLossConfig, VideoConfig
 from lipsound2.corpora import read_folder
 from lipsound2.data import prepare as module
-from lipsound2.data.dataset import ClipDataset, Place
+from lipsound2.data.dataset import ClipDataset, EpochBatches, Place
 from lipsound2.data.prepare import PrepareConfig, prepare
 from lipsound2.data.shards import read_crops, read_index
 from lipsound2.errors import DataError, LipSoundError, MissingExtraError
 from lipsound2.runtime import remote
 from lipsound2.runtime.claims import Share
 from lipsound2.runtime.executors import InProcess
+from lipsound2.training.loading import load_batches
+from lipsound2.training.tasks.lip2mel import MelTask
 
 CLIPS = invented("a", "b", "c", "bad", "d", "e", "f")
 TWO = PrepareConfig(shard_size=2)
@@ -195,20 +197,6 @@ def s3(tmp_path, monkeypatch):
         server.wait()
 
 
-LOADER = """
-import sys
-from hashlib import sha256
-from pathlib import Path
-from torch.utils.data import DataLoader
-from lipsound2.data.dataset import ClipDataset, Place
-
-data = ClipDataset(Path(sys.argv[1]))
-(stretch,) = DataLoader(data, sampler=[Place(0, 0)], batch_size=None, num_workers=1)
-print(sha256(stretch.crops.numpy().tobytes()).hexdigest())
-"""
-"""Loads an example in a process of a loader; a process of its own, which has no threads but those that this needs."""
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_from_s3_to_s3_by_the_command_and_into_a_data_set(s3, clips, prepared, tmp_path):
@@ -219,8 +207,8 @@ def test_from_s3_to_s3_by_the_command_and_into_a_data_set(s3, clips, prepared, t
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("s3://bucket/out: ")
     assert stored(s3 / "out") == contents(prepared)
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOADER, "s3://bucket/out"], capture_output=True, text=True, timeout=180, check=True
-    )
-    crops = ClipDataset(prepared, "train", AudioConfig(), VideoConfig())[Place(0, 0)].crops
-    assert loaded.stdout.strip() == sha256(crops.numpy().tobytes()).hexdigest()
+    there, here = ClipDataset(s3 / "out"), ClipDataset(prepared)
+    assert remote.in_use()
+    task = MelTask(make(tiny()), there, there, MelLossConfig())
+    stacked = next(load_batches(task, EpochBatches(len(there), 2, shuffle=False), 1, False))
+    assert torch.equal(stacked.crops, here.batch([here[Place(0, 0)], here[Place(0, 1)]]).crops)

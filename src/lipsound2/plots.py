@@ -6,18 +6,41 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from lipsound2.audio import DECIBEL, MelScale, octave_bins
 
-def mels(spectrograms: Mapping[str, Float[np.ndarray, "mels frames"]]) -> Figure:
-    """Draw log-mel spectrograms below each other on one scale."""
-    figure = Figure(figsize=(8, 2.2 * len(spectrograms)), layout="constrained")
-    axes = figure.subplots(len(spectrograms), squeeze=False)[:, 0]
-    low = min(float(mel.min()) for mel in spectrograms.values())
-    high = max(float(mel.max()) for mel in spectrograms.values())
-    for axis, (name, mel) in zip(axes, spectrograms.items(), strict=True):
-        image = axis.imshow(mel, origin="lower", aspect="auto", vmin=low, vmax=high, interpolation="none")
-        axis.set(title=name, ylabel="mel bin")
-    axes[-1].set_xlabel("frame")
-    figure.colorbar(image, ax=list(axes), label="natural log")
+
+def mels(
+    spectrograms: Mapping[str, Float[np.ndarray, "mels _"]], scale: MelScale, beside: bool = False, unit: str = "dB"
+) -> Figure:
+    """Draw log-mel spectrograms over seconds and Hz, on one scale; their lengths may differ.
+
+    Args:
+        spectrograms: Natural-log mels by title; of another unit, as they are.
+        scale: Their frames and bins.
+        beside: Whether beside each other, in the place of below.
+        unit: What the values are, shown with the colours.
+    """
+    factor = DECIBEL if unit == "dB" else 1.0
+    values = {name: factor * mel for name, mel in spectrograms.items()}
+    count = len(values)
+    size, grid = ((4.5 * count, 2.6), (1, count)) if beside else ((8, 2.2 * count), (count, 1))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(*grid, squeeze=False, sharex=True, sharey=True).ravel()
+    low, high = min(float(mel.min()) for mel in values.values()), max(float(mel.max()) for mel in values.values())
+    for axis, (name, mel) in zip(axes, values.items(), strict=True):
+        extent = (0.0, mel.shape[1] * scale.hop_length / scale.sample_rate, -0.5, scale.n_mels - 0.5)
+        image = axis.imshow(
+            mel, origin="lower", aspect="auto", vmin=low, vmax=high, interpolation="none", extent=extent
+        )
+        axis.set_title(name)
+    for axis in axes if beside else axes[-1:]:
+        axis.set_xlabel("seconds")
+    bins = octave_bins(scale)
+    for axis in axes[:1] if beside else axes:
+        axis.set_yticks(list(bins.values()), [str(hertz) for hertz in bins])
+        axis.set_ylabel("Hz")
+    axes[0].set_xlim(0.0, max(mel.shape[1] for mel in values.values()) * scale.hop_length / scale.sample_rate)
+    figure.colorbar(image, ax=list(axes), label=unit)
     return figure
 
 
@@ -29,20 +52,6 @@ def alignment(weights: Float[np.ndarray, "steps time"], seconds: float) -> Figur
     image = axis.imshow(weights.T, origin="lower", aspect="auto", interpolation="none", extent=extent)
     axis.set(xlabel="speech (s)", ylabel="video (s)")
     figure.colorbar(image, ax=axis, label="attention")
-    return figure
-
-
-def mels_beside(spectrograms: Mapping[str, Float[np.ndarray, "mels _"]]) -> Figure:
-    """Draw log-mel spectrograms beside each other on one scale; their lengths may differ."""
-    figure = Figure(figsize=(4.5 * len(spectrograms), 2.6), layout="constrained")
-    axes = figure.subplots(1, len(spectrograms), squeeze=False, sharex=True, sharey=True)[0]
-    low = min(float(mel.min()) for mel in spectrograms.values())
-    high = max(float(mel.max()) for mel in spectrograms.values())
-    for axis, (name, mel) in zip(axes, spectrograms.items(), strict=True):
-        image = axis.imshow(mel, origin="lower", aspect="auto", vmin=low, vmax=high, interpolation="none")
-        axis.set(title=name, xlabel="frame")
-    axes[0].set_ylabel("mel bin")
-    figure.colorbar(image, ax=list(axes), label="natural log")
     return figure
 
 

@@ -70,7 +70,6 @@ for command in (
     evaluation.compare,
     evaluation.plot,
     packs.pack,
-    packs.packs,
     export.export,
     doctor.doctor,
     demo.demo,
@@ -78,6 +77,7 @@ for command in (
     app.command(epilog=EPILOG)(command)
 app.add_typer(training.vocoder, name="vocoder")
 app.add_typer(training.recognizer, name="recognizer")
+app.add_typer(packs.app, name="packs")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(imports.app, name="import")
 

@@ -4,12 +4,19 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lipsound2.cli.options import Force
+from lipsound2.cli.options import EPILOG, Force
 from lipsound2.runtime.terminal import manner, result
+
+app = typer.Typer(invoke_without_command=True, help="List the installed packs, add or remove one.", epilog=EPILOG)
+
+if TYPE_CHECKING:
+    Context = typer.Context
+else:
+    Context = typer.Context.__bases__[0]  # what a callback is called with, wherever this version of typer keeps it
 
 
 def pack(
@@ -46,8 +53,37 @@ def pack(
     result(f"{made.folder}: {made.size / 1e6:.1f} MB", {"output": str(made.folder), "bytes": made.size})
 
 
-def packs() -> None:
-    """List the installed packs: name, size, licence, what they were trained on, scores."""
+@app.command(epilog=EPILOG)
+def add(
+    source: Annotated[str, typer.Argument(help="Folder of a pack or zip archive of one: a path or a URL.")],
+    sha256: Annotated[str | None, typer.Option(help="SHA-256 that its SHA256SUMS must have.")] = None,
+    max_gb: Annotated[float, typer.Option(min=0.0, help="Most gigabytes to download.")] = 32.0,
+    force: Force = False,
+) -> None:
+    """Install a pack under its name, verified; a download goes on where it broke off."""
+    from lipsound2.packs.add import add_pack
+
+    added = add_pack(source, sha256, force, largest=max_gb)
+    result(f"{added.info.name}: {added.folder}", {"name": added.info.name, "folder": str(added.folder)})
+
+
+@app.command(epilog=EPILOG)
+def remove(name: Annotated[str, typer.Argument(help="Of a pack that was added.")]) -> None:
+    """Remove a pack that was added."""
+    from lipsound2.packs.add import remove_pack
+
+    folder = remove_pack(name)
+    result(f"removed {folder}", {"name": name, "folder": str(folder)})
+
+
+@app.callback()
+def packs(context: Context) -> None:
+    """List the installed packs (name, size, licence, what they were trained on, scores), add or remove one."""
+    if context.invoked_subcommand is None:
+        _list()
+
+
+def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 

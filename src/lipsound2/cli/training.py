@@ -64,6 +64,12 @@ Start = Annotated[str, typer.Option("--from", help="A run's folder, or a pack.",
 Generated = Annotated[
     Path | None, typer.Option(help="Folder of what is generated.", show_default="`generated` in the output")
 ]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan", help="Train nothing: say the memory, updates, time and disk that it takes, from a measured minute."
+    ),
+]
 PRESET_HELP = "Size of the model; small if nothing else names one."
 
 
@@ -160,15 +166,17 @@ def _told(hint: Any, default: str) -> Any:
 
 
 @trains("runs/base", epochs=100, batch_size=16, learning_rate=1e-3)
-def pretrain(daily: Daily, preset: Annotated[Preset | None, typer.Option(help=PRESET_HELP)] = None) -> None:
+def pretrain(
+    daily: Daily, preset: Annotated[Preset | None, typer.Option(help=PRESET_HELP)] = None, plan: Plan = False
+) -> None:
     """Train a model from scratch, self-supervised: the clips' own audio is the label. A second call resumes."""
-    _train("pretrain", daily, preset)
+    (_plan if plan else _train)("pretrain", daily, preset)
 
 
 @trains("runs/finetuned", epochs=50, batch_size=16, learning_rate=3e-4)
-def finetune(daily: Daily, start: Start) -> None:
+def finetune(daily: Daily, start: Start, plan: Plan = False) -> None:
     """Fine-tune a model on other clips, such as those of one speaker. A second call resumes."""
-    _train("finetune", daily, start=start)
+    (_plan if plan else _train)("finetune", daily, start=start)
 
 
 @vocoder.command("train", epilog=EPILOG)
@@ -254,14 +262,35 @@ def _train(
     sources: "Callable[[Recipe, lightning_fabric.Fabric], Sources] | None" = None,
 ) -> None:
     """Choose the settings, train and print the best score."""
-    from lipsound2.training.recipes.defaults import KINDS, choose_recipe
+    from lipsound2.training.recipes.defaults import KINDS
     from lipsound2.training.run import make_fabric, run
 
-    named = preset.value if preset else None
-    recipe = choose_recipe(kind, named, daily.recipe, daily.assignments or (), daily.settings())
-    fabric = make_fabric(daily.device, daily.devices, recipe.train.precision)
+    recipe = _recipe(kind, daily, preset)
+    fabric = make_fabric(daily.device, daily.devices, recipe.train.precision, recipe.train.strategy)
     best = run(recipe, sources(recipe, fabric) if sources else daily.prepared, daily.output, start, fabric)
     if fabric.is_global_zero:
         measure, written = KINDS[kind].measure, format(best, KINDS[kind].format)
         told = {"output": str(daily.output), "best": best, "measure": measure}
         result(f"{daily.output}: best {measure} {written}", told)
+
+
+def _plan(kind: str, daily: Daily, preset: StrEnum | None = None, start: str | None = None) -> None:
+    """Choose the settings, measure a minute of the training and print what all of it takes."""
+    from dataclasses import asdict
+
+    from lipsound2.training import forecast
+    from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
+    from lipsound2.training.run import Sources, make_fabric
+
+    recipe = _recipe(kind, daily, preset)
+    assert isinstance(recipe, Lip2MelRecipe)
+    fabric = make_fabric(daily.device, 1, recipe.train.precision)
+    plan = forecast.forecast(recipe, Sources(daily.prepared), daily.output, start, fabric, daily.devices)
+    result(forecast.to_table(plan, recipe.train, daily.output), {"output": str(daily.output), **asdict(plan)})
+
+
+def _recipe(kind: str, daily: Daily, preset: StrEnum | None) -> "Recipe":
+    from lipsound2.training.recipes.defaults import choose_recipe
+
+    named = preset.value if preset else None
+    return choose_recipe(kind, named, daily.recipe, daily.assignments or (), daily.settings())

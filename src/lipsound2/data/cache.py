@@ -15,16 +15,21 @@ class ClipCache(Generic[T]):
 
     An epoch asks for every clip once, in a new order: evicting the oldest would never give a hit.
 
+    A copy that is sent to another process begins empty.
+
     Args:
         gb: Room in GB.
     """
 
     def __init__(self, gb: float) -> None:
         self._clips: dict[int, T] = {}
-        self._left = gb * 1e9
+        self._room = self._left = gb * 1e9
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_clips": {}, "_room": self._room, "_left": self._room}
 
     def get(self, index: int, decode: Callable[[int], T]) -> T:
         """Return a clip, a tuple of tensors, decoded now or earlier."""
@@ -41,6 +46,11 @@ class ClipCache(Generic[T]):
                 if not self._keep(index, clip):
                     pool.shutdown(wait=False, cancel_futures=True)
                     return
+
+    def share(self, count: int) -> float:
+        """Return the share of so many clips that fits, if all are as large as those that are cached."""
+        held = self._room - self._left
+        return min(1.0, self._room * len(self) / (held * count)) if held else 0.0
 
     def _keep(self, index: int, clip: T) -> bool:
         size = sum(tensor.nbytes for tensor in clip)

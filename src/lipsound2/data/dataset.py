@@ -184,6 +184,10 @@ class ClipDataset(Dataset[Stretch]):
         """Decode as many clips as the cache holds, on all cores."""
         self._cache.fill(len(self.entries), self._decode)
 
+    def cached_share(self) -> float:
+        """Return the share of the clips that the cache has room for, as far as that is known."""
+        return self._cache.share(len(self.entries))
+
     def wave(self, index: int) -> Float[Tensor, " samples"]:
         """Return a clip's audio."""
         return torch.from_numpy(read_wave(self.folder, self.entries[index]))

@@ -112,7 +112,7 @@ class Follower:
     """Follows the faces of a video and crops those that are used.
 
     Args:
-        detector: Called on every `every`-th frame and after each scene cut.
+        detector: Called on every `every`-th frame and after each scene cut, as in `faces.Watch`.
         every: Frames between detections.
         several: What is done while several faces of similar size are seen: `leave` uses none of them, `largest` the
             largest, `each` all of them.
@@ -129,8 +129,7 @@ class Follower:
     ) -> None:
         self.frames = 0
         self.lost: Counter[str] = Counter()
-        self._detector = detector
-        self._every = every
+        self._watch = faces.Watch(detector, every)
         self._several = several
         self._point = point
         self._pointed: int | None = None
@@ -142,17 +141,14 @@ class Follower:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Crop]:
         """Yield the crops of all faces that are used, those of one face in order."""
-        is_cut = faces.CutDetector()
-        due = 0
         for index, image in frames:
             self._size = (image.shape[1], image.shape[0])
-            if is_cut(image):
+            look = self._watch(index, image)
+            if look.cut:
                 yield from self._cut(index)
-                due = index
-            if index >= due:
-                self._end(self._linker.link(index, self._detector.detect(image)))
+            if look.faces is not None:
+                self._end(self._linker.link(index, look.faces))
                 self._begin()
-                due = index + self._every
             for followed in self._followed:
                 if followed.open:
                     followed.hold(image)

@@ -105,7 +105,7 @@ class Recording:
         if audio is None:
             raise self._refused(f"{sound} has no audio", NO_SOUND, media.probe(clip.video).duration or 0.0)
         self.audio = audio
-        self.frames = media.stream_frames(clip.video, config.fps, clip.excerpt)
+        self.frames = media.stream_frames(clip.video, config.fps, clip.excerpt, threads=1)
         self._follower = Follower(detector, config.detect_every, config.several, clip.face)
         self._longest = round(config.longest * config.fps)
         self._shortest = round(config.min_seconds * config.fps)

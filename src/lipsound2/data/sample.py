@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 
 from lipsound2 import faces
 from lipsound2.errors import DataError
+from lipsound2.media import Converter
 
 Crops = UInt8[np.ndarray, "frames 160 160 3"]
 Wave = Float32[np.ndarray, " samples"]
@@ -23,7 +24,7 @@ class SampleConfig:
     Attributes:
         fps: Frame rate.
         sample_rate: Of the audio, in Hz.
-        detect_every: Frames from one face detection to the next.
+        detect_every: Frames from one look at the faces to the next, as in `faces.Watch`.
         several: What is used while several faces of similar size are seen: `leave` none, `largest`, `each`.
         max_mismatch: Largest difference in seconds between the durations of video and audio.
         min_seconds: Shortest stretch with a face that is kept.
@@ -54,20 +55,22 @@ def encode_crops(crops: Crops, fps: int, quality: int) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         # Macroblock-tree rate control is off: with it x264 is not deterministic.
-        options = {"crf": str(quality), "preset": "medium", "threads": "1", "mbtree": "0"}
+        options = {"crf": str(quality), "preset": "veryfast", "threads": "1", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = crops.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        convert = Converter()
         for crop in crops:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(crop, format="rgb24")))
+            container.mux(stream.encode(convert(av.VideoFrame.from_ndarray(crop, format="rgb24"), "yuv420p")))
         container.mux(stream.encode(None))
     return buffer.getvalue()
 
 
 def decode_crops(data: bytes, pixel_format: str = "rgb24") -> UInt8[np.ndarray, "frames 160 160 ..."]:
     """Decompress what `encode_crops` wrote; `pixel_format` is `rgb24` or `gray`."""
+    convert = Converter()
     with av.open(io.BytesIO(data), "r") as container:
-        frames = [frame.to_ndarray(format=pixel_format) for frame in container.decode(video=0)]
+        frames = [convert(frame, pixel_format).to_ndarray() for frame in container.decode(video=0)]
     if not frames:
         raise DataError("the face video has no frames")
     if any(frame.shape[:2] != (faces.CANVAS, faces.CANVAS) for frame in frames):

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from matplotlib.figure import Figure
 
 from lipsound2 import plots
+from lipsound2.config import audio_16k
 from lipsound2.evaluation.metrics import Metric
 from lipsound2.evaluation.sound import Sound
 from lipsound2.evaluation.summary import CEILING, FLOOR, PACK, TRUE, ClipResult, Summary
@@ -192,9 +193,10 @@ def _clip(folder: Path, summary: Summary, place: str, result: ClipResult) -> str
     )
     said = f"<p>Reference: <q>{escape(result.said)}</q></p>" if result.said else ""
     trained = " (the pack was trained on it)" if result.trained else ""
+    drawn = _figure(plots.mels(mels, audio_16k(), beside=True), f"mels of {result.id}")
     return (
         f'<section class="clip"><h3>{place}: {escape(result.id)}{trained}</h3><p>{escape(figures)}</p>{said}'
-        f'<div class="players">{players}</div>{_figure(plots.mels_beside(mels), f"mels of {result.id}")}</section>'
+        f'<div class="players">{players}</div>{drawn}</section>'
     )
 
 

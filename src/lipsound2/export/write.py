@@ -15,7 +15,7 @@ from lipsound2.export.graphs import Graph, magnitude_graph, model_graphs, recogn
 from lipsound2.export.quantize import quantize
 from lipsound2.export.settings import EXPORT_NAME, Exported, to_data
 from lipsound2.export.weights import share
-from lipsound2.faces import detector_graphs
+from lipsound2.mtcnn import detector_graphs
 from lipsound2.packs.familiarity import SETTINGS_NAME, STATISTICS_NAME, Calibration
 from lipsound2.packs.pack import CARD_NAME, INFO_NAME, Pack, write_sums
 from lipsound2.recognizer.transcriber import LANGUAGE_NAME, load_jasper

@@ -67,7 +67,7 @@ def _figures(speech: Speech) -> dict[str, Figure]:
         frames = speech.seconds * speech.fps
         square = picture.overview(speech.alignments, frames, min(round(frames), MOST_CELLS))
         figures["alignment"] = plots.alignment(square.T, speech.seconds)
-    return {"mel": plots.mels(mels), **figures, "waveform": plots.waveforms(waves, speech.sample_rate)}
+    return {"mel": plots.mels(mels, speech.audio), **figures, "waveform": plots.waveforms(waves, speech.sample_rate)}
 
 
 def _save(figures: dict[str, Figure], output: Path, name: str, source: Path, force: bool) -> list[Path]:

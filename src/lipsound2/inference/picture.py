@@ -9,7 +9,7 @@ kept in a cache, it starts at once, and the same speech always gives the same by
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import ceil, log
+from math import ceil
 from typing import NamedTuple
 
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from lipsound2.audio import mel_frequencies
+from lipsound2.audio import DECIBEL, octave_bins
 from lipsound2.config import AudioConfig
 from lipsound2.inference.stretches import Stretch
 from lipsound2.text.alphabet import Word
@@ -25,11 +25,8 @@ from lipsound2.text.alphabet import Word
 SIZE = (1320, 520)
 ROW, MOST_ROWS = 30, 40
 """Seconds of a row, and rows beyond which rows become longer."""
-DECIBEL = 20 / log(10)
-"""Of one natural-log unit of magnitude."""
 LOOK = 10
 """Video frames, earlier and later, that the strip of attention shows."""
-_HERTZ = (250, 500, 1000, 2000, 4000, 8000)
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 _INK, _PALE = (40, 40, 40), (215, 215, 215)
 _FACE, _LANE = 40, 17
@@ -294,17 +291,13 @@ def clock(seconds: float) -> str:
 
 
 def _hertz(pen: ImageDraw.ImageDraw, panel: Panel, audio: AudioConfig) -> None:
-    centres = mel_frequencies(audio.n_mels + 2, audio.f_min, audio.f_max)[1:-1]
     last = panel.bottom + 99
-    for hertz in _HERTZ:
-        if centres[0] <= hertz <= audio.f_max:
-            y = panel.bottom - round(
-                (float(np.interp(hertz, centres, np.arange(audio.n_mels))) + 0.5) / audio.n_mels * panel.height
-            )
-            if last - y >= 14:
-                pen.line([(panel.left - 5, y), (panel.left, y)], fill=_INK)
-                _text(pen, (panel.left - 8, y), f"{hertz}", 13, "rm")
-                last = y
+    for hertz, place in octave_bins(audio).items():
+        y = panel.bottom - round((place + 0.5) / audio.n_mels * panel.height)
+        if last - y >= 14:
+            pen.line([(panel.left - 5, y), (panel.left, y)], fill=_INK)
+            _text(pen, (panel.left - 8, y), f"{hertz}", 13, "rm")
+            last = y
     _text(pen, (8, panel.top - 24), "Hz", 14)
 
 

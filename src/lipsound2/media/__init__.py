@@ -8,7 +8,7 @@ sound that starts earlier or later than the picture is cut or padded, so that sa
 from lipsound2.media.clock import PictureAccount
 from lipsound2.media.container import VIDEO_SUFFIXES, MediaInfo, probe
 from lipsound2.media.excerpt import WHOLE, Excerpt
-from lipsound2.media.frames import Frame, FrameStream, Image, stream_frames
+from lipsound2.media.frames import Converter, Frame, FrameStream, Image, stream_frames
 from lipsound2.media.sound import Samples, SoundStream, read_audio, stream_audio, write_wav
 from lipsound2.media.writing import Caption, Tags, write_video
 
@@ -16,6 +16,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "WHOLE",
     "Caption",
+    "Converter",
     "Excerpt",
     "Frame",
     "FrameStream",

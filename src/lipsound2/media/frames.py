@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Int, UInt8
 
 from lipsound2.errors import MediaError
@@ -22,6 +23,9 @@ JITTER = 1e-6
 """Seconds by which the sums of time stamps may err."""
 LEAP = 10.0
 """Seconds that are rather decoded than leapt over."""
+
+_ALONE: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 18 else {}
+"""Newer versions convert in one thread a core, which takes longer, above all beside other workers."""
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -42,7 +46,7 @@ class Picture(NamedTuple):
     pixel_aspect: Fraction
 
 
-def stream_frames(path: Path, fps: int = 25, excerpt: Excerpt = WHOLE) -> "FrameStream":
+def stream_frames(path: Path, fps: int = 25, excerpt: Excerpt = WHOLE, threads: int = 0) -> "FrameStream":
     """Return the frames of a video at `fps`, each the one whose time stamp lies nearest.
 
     Only two frames are held at a time. Rotation, mirroring and non-square pixels are undone.
@@ -51,20 +55,22 @@ def stream_frames(path: Path, fps: int = 25, excerpt: Excerpt = WHOLE) -> "Frame
         path: The file.
         fps: Frames a second.
         excerpt: What is used of the file.
+        threads: That decode; 0 takes one per core.
 
     Raises:
         MediaError: The file cannot be read, or holds no frame there that can be decoded.
     """
-    return FrameStream(path, fps, excerpt)
+    return FrameStream(path, fps, excerpt, threads)
 
 
 class FrameStream(Iterator[Frame]):
     """The frames of a video at a fixed rate, and an account of them that is whole once all were taken."""
 
-    def __init__(self, path: Path, fps: int, excerpt: Excerpt) -> None:
-        self._pictures = Pictures(path, excerpt)
+    def __init__(self, path: Path, fps: int, excerpt: Excerpt, threads: int) -> None:
+        self._pictures = Pictures(path, excerpt, threads)
         self._used = self._dropped = 0
         self._still = self._seconds = 0.0
+        self._upright = Upright()
         self._frames = self._stream(path, fps)
 
     def __next__(self) -> Frame:
@@ -114,7 +120,7 @@ class FrameStream(Iterator[Frame]):
         self._seconds = picture.time
         if start < stop:
             self._used += 1
-            image = upright(picture)
+            image = self._upright(picture)
             for index in range(start, stop):
                 yield Frame(index, image)
 
@@ -131,9 +137,10 @@ class Pictures:
         last: Time of the last frame that was decoded.
     """
 
-    def __init__(self, path: Path, excerpt: Excerpt = WHOLE) -> None:
+    def __init__(self, path: Path, excerpt: Excerpt = WHOLE, threads: int = 0) -> None:
         self.path = path
         self.excerpt = excerpt
+        self.threads = threads
         self.clock = Clock()
         self.undecodable = 0
         self.broken = False
@@ -165,6 +172,7 @@ class Pictures:
             self.track, self.tracks = tracks.index(stream) + 1, len(tracks)
             self.stated = stated_duration(container, stream) if self.excerpt.whole else None
             stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = self.threads
             period = float(1 / picture_rate(stream))
             aspect = stream.sample_aspect_ratio
             pixel = Fraction(aspect.numerator, aspect.denominator) if aspect else Fraction(1)
@@ -185,7 +193,7 @@ class Pictures:
 
 def start_time(path: Path, track: int | None = None) -> float:
     """Return the time stamp of the first frame in seconds."""
-    return next((picture.time for picture in Pictures(path, Excerpt(track)).as_stamped()), 0.0)
+    return next((picture.time for picture in Pictures(path, Excerpt(track), threads=1).as_stamped()), 0.0)
 
 
 def nothing_found(path: Path, pictures: Pictures) -> MediaError:
@@ -229,13 +237,30 @@ def decoded(
         yield from frames
 
 
-def upright(picture: Picture) -> Image:
-    """Return the RGB pixels of a frame, upright and with square pixels."""
-    frame = picture.frame
-    width = max(1, round(frame.width * picture.pixel_aspect))
-    image = frame.reformat(width=width, format="rgb24").to_ndarray()
-    matrix = display_matrix(frame)
-    return image if matrix is None else np.ascontiguousarray(turned(image, matrix))
+class Converter:
+    """Changes the size and the format of a video's frames in one thread; setting up takes longer than a frame does."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame, pixel_format: str, **size: int) -> av.VideoFrame:
+        """Return a frame in another format, and of another width or height if given."""
+        return self._reformatter.reformat(frame, format=pixel_format, **size, **_ALONE)
+
+
+class Upright:
+    """Turns the frames of a video into RGB pixels, upright and square."""
+
+    def __init__(self) -> None:
+        self._convert = Converter()
+
+    def __call__(self, picture: Picture) -> Image:
+        """Return the pixels of a frame."""
+        frame = picture.frame
+        width = max(1, round(frame.width * picture.pixel_aspect))
+        image = self._convert(frame, "rgb24", width=width).to_ndarray()
+        matrix = display_matrix(frame)
+        return image if matrix is None else np.ascontiguousarray(turned(image, matrix))
 
 
 def display_matrix(frame: av.VideoFrame) -> Int[np.ndarray, "2 2"] | None:

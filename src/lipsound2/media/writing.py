@@ -12,7 +12,7 @@ import numpy as np
 from lipsound2.media.clock import MAX_GAP
 from lipsound2.media.container import address, opened, picture_rate, unstamped, video_stream
 from lipsound2.media.excerpt import WHOLE, Excerpt
-from lipsound2.media.frames import Picture, Pictures, display_matrix, nothing_found, upright
+from lipsound2.media.frames import Converter, Picture, Pictures, Upright, display_matrix, nothing_found
 from lipsound2.media.sound import Samples
 from lipsound2.runtime.atomic import atomic_path
 
@@ -154,6 +154,7 @@ def _with_decoding_stamps(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
 def _encoded_packets(
     path: Path, excerpt: Excerpt, output: av.container.OutputContainer, rate: Fraction, first: Picture
 ) -> Iterator[av.Packet]:
+    upright, convert = Upright(), Converter()
     height, width = (size + size % 2 for size in upright(first).shape[:2])
     stream = output.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -163,7 +164,7 @@ def _encoded_packets(
         last = -1
         for picture in Pictures(path, excerpt):
             frame = av.VideoFrame.from_ndarray(upright(picture), format="rgb24")
-            frame = frame.reformat(width=width, height=height, format="yuv420p")
+            frame = convert(frame, "yuv420p", width=width, height=height)
             frame.pts = last = max(last + 1, round(picture.time * 90_000))
             frame.time_base = Fraction(1, 90_000)
             yield from stream.encode(frame)

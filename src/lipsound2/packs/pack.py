@@ -34,7 +34,7 @@ from lipsound2.packs.familiarity import Familiarity
 from lipsound2.packs.history import History, read_history, write_history
 from lipsound2.packs.voices import PackVoices
 from lipsound2.runtime.atomic import atomic_path, write_text
-from lipsound2.runtime.download import digest
+from lipsound2.runtime.download import cache_folder, digest
 from lipsound2.runtime.foreign import describe, look
 from lipsound2.runtime.names import is_folder
 from lipsound2.runtime.plaintext import read_text
@@ -158,8 +158,13 @@ def carry(start: Pack, run: Path) -> None:
     write_text(run / START_NAME, to_json(start.info))
 
 
+def user_folder() -> Path:
+    """Return the folder of packs that the user added."""
+    return cache_folder() / "packs"
+
+
 def list_packs() -> list[Pack]:
-    """List the packs of the package and of the folders in LIPSOUND2_PACKS, not verified."""
+    """List the packs of the package, of the user and of the folders in LIPSOUND2_PACKS, not verified."""
     return [_pack(folder) for folder in _installed()]
 
 
@@ -293,9 +298,10 @@ def _run_info(folder: Path) -> PackInfo:
 
 
 def _installed() -> list[Path]:
-    """List the folders of packs; those of LIPSOUND2_PACKS come first and hide others of their name."""
+    """List the folders of packs; LIPSOUND2_PACKS, then the user's come first and hide others of their name."""
     variable = os.environ.get(PACKS_VARIABLE, "")
-    roots = [*(Path(part) for part in variable.split(os.pathsep) if part), Path(__file__).parent / "installed"]
+    named = [Path(part) for part in variable.split(os.pathsep) if part]
+    roots = [*named, user_folder(), Path(__file__).parent / "installed"]
     return [path for root in roots if root.is_dir() for path in sorted(root.iterdir()) if (path / INFO_NAME).is_file()]
 
 

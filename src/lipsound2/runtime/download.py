@@ -30,7 +30,6 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 
 _CHUNK = 1 << 18
 _LARGEST = 1 << 28
-"""Bytes of a file whose size is not known beforehand."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers of a server that may be others a little later."""
 _UNSATISFIABLE = 416
@@ -43,11 +42,13 @@ class Remote(NamedTuple):
         url: Where it is.
         size: Its bytes, if they are known.
         checksum: Such as `md5:...` or `sha256:...`; None is not known.
+        most: Bytes that it may have if its size is not known.
     """
 
     url: str
     size: int | None = None
     checksum: str | None = None
+    most: int = _LARGEST
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Patience:
     attempts: int = 8
     pause: float = 1.0
     longest: float = 60.0
+
+
+class TooLargeError(DownloadError):
+    """A file of more bytes than are taken."""
 
 
 class _BrokenOffError(Exception):
@@ -176,7 +181,9 @@ def _receive(remote: Remote, partial: Path, patience: Patience) -> None:
             total = _total(answer, start)
             if remote.size is not None and total not in (None, remote.size):
                 raise _BrokenOffError(f"the server has a file of {total:,} bytes, {remote.size:,} were expected")
-            _write(answer, partial, start, remote.size, patience)
+            if remote.size is None and total is not None and total > remote.most:
+                raise TooLargeError(f"{remote.url} has {total:,} bytes, the limit leaves {remote.most:,}")
+            _write(answer, partial, start, remote.most if remote.size is None else remote.size, patience)
     except urllib.error.HTTPError as error:
         if error.code == _UNSATISFIABLE and have:
             partial.unlink()
@@ -222,15 +229,14 @@ def _total(answer: http.client.HTTPResponse, start: int) -> int | None:
     return start + int(length) if length.isdecimal() else None
 
 
-def _write(answer: http.client.HTTPResponse, partial: Path, start: int, size: int | None, patience: Patience) -> None:
-    most = _LARGEST if size is None else size
+def _write(answer: http.client.HTTPResponse, partial: Path, start: int, most: int, patience: Patience) -> None:
     since, there = time.monotonic(), start
     with partial.open("r+b" if start else "wb") as file:
         file.truncate(start)
         file.seek(start)
         while chunk := answer.read1(_CHUNK):
             if file.tell() + len(chunk) > most:
-                raise DownloadError(f"{answer.url} is longer than the {most:,} bytes that were expected")
+                raise TooLargeError(f"{answer.url} is longer than the {most:,} bytes that were expected")
             file.write(chunk)
             seconds = time.monotonic() - since
             if seconds > patience.timeout:

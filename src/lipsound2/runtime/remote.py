@@ -5,6 +5,7 @@ folder of a machine has behind a word and a colon; that is how it is told from o
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -29,6 +30,12 @@ def is_remote(path: Path | str) -> bool:
 def url_of(path: Path | str) -> str:
     """Return the URL that a path was made of."""
     return _SCHEME.sub(r"\1://", Path(path).as_posix(), count=1)
+
+
+def in_use() -> bool:
+    """Return whether this process has a thread that speaks with an object store, which no forked process has."""
+    asyn = sys.modules.get("fsspec.asyn")
+    return asyn is not None and asyn.iothread[0] is not None
 
 
 def exists(path: Path) -> bool:

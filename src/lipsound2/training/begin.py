@@ -27,7 +27,7 @@ from lipsound2.training.agreement import as_one
 RECIPE_NAME = "recipe.json"
 BEGUN_NAME = "begun.json"
 FREE = (
-    *("epochs", "learning_rate", "precision"),
+    *("epochs", "learning_rate", "precision", "strategy"),
     *("workers", "cache_gb", "log_every", "validate_every", "validate_steps", "patience", "show_every"),
     "checkpoint_minutes",
 )

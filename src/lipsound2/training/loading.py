@@ -1,4 +1,8 @@
-"""Examples of a task -> batches, in this process or in others."""
+"""Examples of a task -> batches, in this process or in others.
+
+Where clips lie in an object store, loader processes start anew: one that is forked while fsspec's thread holds a lock
+may wait for it for ever.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,6 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lipsound2.errors import LipSoundError
+from lipsound2.runtime import remote
 from lipsound2.training.task import Task
 
 
@@ -20,6 +25,7 @@ def load_batches(task: Task[Any], order: Sampler[Any], workers: int, pinned: boo
         workers: Number of processes; 0 loads in this one.
         pinned: Whether to put batches into page-locked memory.
     """
+    anew = workers > 0 and remote.in_use()
     loader = DataLoader(
         _Guarded(task.train),
         batch_sampler=order,
@@ -27,6 +33,7 @@ def load_batches(task: Task[Any], order: Sampler[Any], workers: int, pinned: boo
         num_workers=workers,
         pin_memory=pinned and workers > 0,
         worker_init_fn=_leave_interrupts,
+        multiprocessing_context="spawn" if anew else None,
     )
     return iter(loader)
 

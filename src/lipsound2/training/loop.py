@@ -45,6 +45,7 @@ from lipsound2.training.optimizers import (
     update_average,
 )
 from lipsound2.training.speed import Stopwatch
+from lipsound2.training.strategies import is_sharded, load_whole, own_shard, whole, whole_tensors
 from lipsound2.training.task import Task, Validation
 
 DIVERGED = 10.0
@@ -95,12 +96,12 @@ class Trainer:
         self.run = run or Path()
         self.fabric = fabric
         task.model.to(fabric.device)
-        self.parameters = list(task.model.parameters())
         self.average = copy.deepcopy(task.model).requires_grad_(False).eval()
         for module in self.average.modules():
             if isinstance(module, torch.nn.RNNBase):
                 module.flatten_parameters()  # in one piece, as cuDNN wants them; a copy lies in several
-        self.model, self.optimizer = fabric.setup(task.model, make_optimizer(self.parameters, settings))
+        self.sharded = is_sharded(fabric)
+        self._set_up()
         self.batches = EpochBatches(
             len(task.train),  # type: ignore[arg-type]
             settings.batch_size,
@@ -128,6 +129,17 @@ class Trainer:
         self.control = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
         self.writer = SummaryWriter(run / "logs") if run and fabric.is_global_zero else None
 
+    def _set_up(self) -> None:
+        """Let the processes share the model: whole, or in shards, whose optimiser is made of shards."""
+        model = self.task.model
+        self.model: Any = self.fabric.setup_module(model) if self.sharded else model
+        self.parameters = list(model.parameters())
+        optimizer = make_optimizer(self.parameters, self.settings)
+        if self.sharded:
+            self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
+        else:
+            self.model, self.optimizer = self.fabric.setup(model, optimizer)
+
     def resume(self) -> None:
         """Resume from the newest checkpoint, if there is one."""
         with as_one(self.fabric):
@@ -140,7 +152,10 @@ class Trainer:
         if state is None:
             return
         try:
-            self.task.model.load_state_dict(dict(state.weights))
+            if self.sharded:
+                load_whole(self.task.model, state.weights)
+            else:
+                self.task.model.load_state_dict(dict(state.weights))
             self.average.load_state_dict(dict(state.average))
             restore_slots(self.optimizer, self.parameters, state.slots)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -170,8 +185,8 @@ class Trainer:
                 raise
             if not self.fabric.is_global_zero:
                 raise SystemExit(1) from error  # process 0 reports the reason
-            if self._finite():
-                save_state(self.run / "checkpoints", self._state())
+            if not self.sharded and self._finite():  # what the lost process held is lost
+                save_state(self.run / "checkpoints", self.state())
             raise TrainingError(
                 f"another process of the run was lost at step {self.step}",
                 f"the same command goes on from there ({str(error).splitlines()[0][:120]})",
@@ -211,12 +226,12 @@ class Trainer:
 
     def _go_on(self) -> Iterator[str]:
         """Train until the end, or until the training data changes and loader processes must restart."""
-        batches = self._load()
+        batches = self.load()
         self.changed = False
         line = ""
         self.watch.start()
         while self.step < self.total:
-            self.update([self._next(batches) for _ in range(self.settings.accumulate)])
+            self.step_on(batches)
             if self.step % self.settings.log_every == 0 or self.step == self.total:
                 line = self._look()
             yield line
@@ -236,16 +251,18 @@ class Trainer:
             if self.changed or self._stopped():
                 return
 
-    def _load(self) -> Iterator[Any]:
+    def load(self) -> Iterator[Any]:
         """Load batches from the current step to the end, in persistent worker processes."""
         self.batches.epoch, left = divmod(self.step, self.updates)
         self.batches.start = left * self.settings.accumulate
         self.batches.epochs = self.settings.epochs
         return load_batches(self.task, self.batches, self.settings.workers, self.fabric.device.type == "cuda")
 
-    def _next(self, batches: Iterator[Any]) -> Any:
+    def step_on(self, batches: Iterator[Any]) -> None:
+        """Take the batches of one update, and do it."""
         with self.watch.waiting():
-            return next(batches)
+            taken = [next(batches) for _ in range(self.settings.accumulate)]
+        self.update(taken)
 
     def update(self, loaded: list[Any]) -> None:
         """Update the weights once, from one or several batches."""
@@ -328,7 +345,7 @@ class Trainer:
         if not self.counted:
             return ""
         names = list(self.sums)
-        norm = torch.as_tensor(0.0 if self.norm is None else self.norm).to(self.fabric.device)
+        norm = torch.as_tensor(0.0 if self.norm is None else whole(self.norm)).to(self.fabric.device)
         values = torch.stack([*(self.sums[name] for name in names), norm]).tolist()
         means = self._sums(*(value / self.counted for value in values))
         means = [mean / self.fabric.world_size for mean in means]
@@ -418,24 +435,27 @@ class Trainer:
         self._say(f"{name}: training ends with a checkpoint after this step; once more ends it at once")
 
     def _finite(self) -> bool:
-        return bool(torch.stack([parameter.detach().isfinite().all() for parameter in self.parameters]).all())
+        own = [own_shard(parameter.detach()) for parameter in self.parameters]
+        return bool(torch.stack([part.isfinite().all() for part in own]).all())
 
-    def _state(self) -> TrainingState:
+    def state(self) -> TrainingState:
+        """Return the state to resume from; of a model in shards all processes must ask for it."""
         finite = {"smoothed": self.smoothed, "lowest": self.lowest}
         more: dict[str, Any] = {name: value for name, value in finite.items() if math.isfinite(value)}
         more |= {"retries": self.retries, "stale": self.stale, "task": self.task.state()}
-        weights, average = self.task.model.state_dict(), self.average.state_dict()
+        weights, average = whole_tensors(self.task.model.state_dict()), self.average.state_dict()
         slots = collect_slots(self.optimizer, self.parameters)
         return TrainingState(self.step, self.best, weights, average, slots, more)
 
     def _save(self) -> None:
         self._look()
-        if not self._finite():
+        if self._sums(float(not self._finite()))[0]:
             raise _DivergedError(f"the weights are not finite at step {self.step}")
         self.due, self.saved_at = False, time.monotonic()
+        state = self.state() if self.sharded or self.fabric.is_global_zero else None
         with as_one(self.fabric):
-            if self.fabric.is_global_zero:
-                save_state(self.run / "checkpoints", self._state())
+            if self.fabric.is_global_zero and state:
+                save_state(self.run / "checkpoints", state)
 
 
 def _lost(error: RuntimeError) -> bool:

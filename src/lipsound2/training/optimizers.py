@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lipsound2.config import TrainConfig
 from lipsound2.errors import ConfigError
+from lipsound2.training.strategies import sharded_as, whole, whole_tensors
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -52,7 +53,7 @@ def learning_rate(settings: TrainConfig, step: int, total: int) -> float:
 def collect_slots(optimizer: Any, parameters: Sequence[Tensor]) -> dict[int, Mapping[str, Tensor]]:
     """Return the optimiser's state of each parameter, numbered as the model lists them, however they are grouped."""
     state: Mapping[Tensor, Mapping[str, Tensor]] = optimizer.optimizer.state
-    return {i: state[parameter] for i, parameter in enumerate(parameters) if parameter in state}
+    return {i: whole_tensors(state[parameter]) for i, parameter in enumerate(parameters) if parameter in state}
 
 
 def restore_slots(optimizer: Any, parameters: Sequence[Tensor], slots: Mapping[int, Mapping[str, Tensor]]) -> None:
@@ -69,8 +70,12 @@ def restore_slots(optimizer: Any, parameters: Sequence[Tensor], slots: Mapping[i
                 raise ValueError(f"{name} of parameter {number} has the shape {tuple(value.shape)}")
     places = {id(parameter): number for number, parameter in enumerate(parameters)}
     ordered = [places[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-    state = {place: dict(slots[number]) for place, number in enumerate(ordered) if slots}
+    state = {place: _shards(slots[number], parameters[number]) for place, number in enumerate(ordered) if slots}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _shards(kept: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    return {name: sharded_as(value, parameter) for name, value in kept.items()}
 
 
 @torch.no_grad()
@@ -80,7 +85,7 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for name, mean in average.state_dict().items():
         if mean.is_floating_point():
             means.append(mean)
-            values.append(current[name])
+            values.append(whole(current[name]))
         else:
             mean.copy_(current[name])
     torch._foreach_lerp_(means, values, 1 - decay)

@@ -22,6 +22,7 @@ from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import Begun, beginning
 from lipsound2.training.loop import fit
 from lipsound2.training.opening import describe, keep_history
+from lipsound2.training.strategies import find_strategy
 from lipsound2.training.task import Task
 
 M = TypeVar("M")
@@ -139,7 +140,7 @@ def keep_model(asked: M | None, start: M | None, default: Callable[[], M]) -> M:
     return start
 
 
-def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.Fabric:
+def make_fabric(device: str, devices: int, precision: str, strategy: str = "auto") -> lightning_fabric.Fabric:
     """Choose devices and processes.
 
     Under torchrun or `fabric run` they set the number of processes and nodes.
@@ -148,9 +149,10 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         devices: Number of processes on this machine.
         precision: See `TrainConfig`.
+        strategy: See `TrainConfig`.
 
     Raises:
-        ConfigError: There is no such device, or there are not so many.
+        ConfigError: There is no such device, there are not so many, or the strategy does not fit.
     """
     kind, _, number = find_device(device).partition(":")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
@@ -158,7 +160,7 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
     most = count_devices(kind)
     if local > (1 if number else most or local):
         raise ConfigError(f"{local} processes for {1 if number else most} of {device}", "give fewer with --devices")
-    strategy = "ddp" if local * nodes > 1 else "auto"
+    chosen = find_strategy(strategy, local * nodes)
     if local * nodes > 1:
         atexit.register(_leave)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -168,7 +170,7 @@ def make_fabric(device: str, devices: int, precision: str) -> lightning_fabric.F
         accelerator=kind,
         devices=[int(number)] if number and kind != "cpu" else local,
         num_nodes=nodes,
-        strategy=strategy,
+        strategy=chosen,
         precision=precision,  # type: ignore[arg-type]
     )
 

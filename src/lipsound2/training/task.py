@@ -51,9 +51,10 @@ class Task(ABC, Generic[BatchT]):
     model: nn.Module
     train: Dataset[Any]
 
+    @property
     @abstractmethod
-    def collate(self, examples: Sequence[Any]) -> Any:
-        """Make a batch of training examples; runs in loader processes."""
+    def collate(self) -> Callable[[Sequence[Any]], Any]:
+        """The function that makes a batch of training examples; loader processes get it, so it holds no model."""
 
     def ready(self, batch: Any, device: torch.device) -> BatchT:
         """Move a batch to the training device, and do the work there that is done for all examples at once."""

@@ -16,6 +16,7 @@ from lipsound2.model import LipSound2
 from lipsound2.model.attention_decoder import AttentionDecoder
 from lipsound2.packs import find_pack
 from lipsound2.packs.pack import carry
+from lipsound2.runtime.remote import is_remote
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
 from lipsound2.training.run import Assembled, Sources, keep_model
@@ -70,6 +71,8 @@ class Lip2MelRecipe:
     def __post_init__(self) -> None:
         if self.on_device and self.train.workers:
             raise ConfigError("on_device and workers exclude each other")
+        if self.graphs and self.train.strategy == "fsdp":
+            raise ConfigError("the strategy fsdp and graphs exclude each other", "add --set graphs=false")
         in_range(self, 0, inf, "dropout", "clips", "seconds", "val_clips")
 
     def assemble(self, sources: Sources, start: Path | str | None, fabric: lightning_fabric.Fabric) -> Assembled:
@@ -143,7 +146,7 @@ class Lip2MelRecipe:
         """Build the model, and fill the cache of decoded clips."""
         if self.on_device:
             train.device = val.device = fabric.device
-        if self.on_device or self.train.workers:
+        if self.on_device or (self.train.workers and not is_remote(train.folder)):  # there each process has its own
             train.fill_cache()
         if fabric.device.type == "cuda":
             train.multiple = val.multiple = SHAPES

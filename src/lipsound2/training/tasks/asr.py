@@ -1,6 +1,6 @@
 """Speech and transcripts -> a trained Jasper: the task of `lipsound2 recognizer train` and `finetune`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,9 +65,10 @@ class JasperTask(Task[SpeechBatch]):
         """Return the model's configuration."""
         return self.model.config
 
-    def collate(self, examples: Sequence[Utterance]) -> SpeechBatch:
-        """Pad and stack."""
-        return collate(examples)
+    @property
+    def collate(self) -> Callable[[Sequence[Utterance]], SpeechBatch]:
+        """Pads and stacks."""
+        return collate
 
     def loss(
         self, model: nn.Module, batch: SpeechBatch, epoch: float, generator: torch.Generator
@@ -98,8 +99,9 @@ class JasperTask(Task[SpeechBatch]):
             return Validation(scores[0], scalars)
         sounds = {f"speech {name}": data.wave(0) for name, data in self.val.items()}
         mels = {name: self._spectrogram(model, wave) for name, wave in sounds.items()}
-        rate = self.model.config.features.sample_rate
-        return Validation(scores[0], scalars, {"features": plots.mels(mels)}, sounds, rate)
+        scale = self.model.config.features
+        figure = plots.mels(mels, scale, unit="standard deviations")
+        return Validation(scores[0], scalars, {"features": figure}, sounds, scale.sample_rate)
 
     def _spectrogram(self, model: nn.Module, wave: Wave) -> Float32[np.ndarray, "mels frames"]:
         """Compute the network's input features of one wave."""

@@ -1,6 +1,6 @@
 """Video and audio -> a trained LipSound2 model: the task of pre-training and fine-tuning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -63,9 +63,10 @@ class MelTask(Task[Batch]):
         """Return the model's configuration."""
         return self.model.config
 
-    def collate(self, examples: Sequence[Stretch]) -> Stack:
-        """Pad and stack."""
-        return self.train.batch(examples)
+    @property
+    def collate(self) -> Callable[[Sequence[Stretch]], Stack]:
+        """Pads and stacks."""
+        return self.train.batch
 
     def ready(self, batch: Stack, device: torch.device) -> Batch:
         """Augment the clips and compute their mels on the training device."""
@@ -153,7 +154,8 @@ class MelTask(Task[Batch]):
     def _shown(self, predicted: Prediction, batch: Batch) -> dict[str, Figure]:
         frames = int(predicted.lengths[0])
         mels = {"reference": batch.mel[0], "before": predicted.before[0], "after": predicted.after[0]}
-        figures = {"mel": plots.mels({k: v[:, :frames].float().cpu().numpy() for k, v in mels.items()})}
+        shown = {name: mel[:, :frames].float().cpu().numpy() for name, mel in mels.items()}
+        figures = {"mel": plots.mels(shown, self.val.audio)}
         if predicted.alignment is not None:
             weights = predicted.alignment[0].float().cpu().numpy()
             figures["alignment"] = plots.alignment(weights, weights.shape[1] / self.model.config.video.fps)

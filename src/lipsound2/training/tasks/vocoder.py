@@ -80,9 +80,10 @@ class VocoderTask(Task[Segment]):
         """Return the model's configuration."""
         return self.model.config
 
-    def collate(self, examples: Sequence[Place]) -> list[Place]:
-        """List the places; `ready` draws their segments on the device, all at once."""
-        return list(examples)
+    @property
+    def collate(self) -> Callable[[Sequence[Place]], list[Place]]:
+        """Lists the places; `ready` draws their segments on the device, all at once."""
+        return list
 
     def ready(self, batch: list[Place], device: torch.device) -> Segment:
         """Draw the segments of a batch on the device, all at once."""
@@ -117,7 +118,7 @@ class VocoderTask(Task[Segment]):
         }
         if not show:
             return Validation(scalars["loss"], scalars)
-        figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()})}
+        figures = {"mel": plots.mels({name: mel.numpy() for name, mel in mels.items()}, self.val.audio)}
         sounds = {f"speech {clip}": wave.clamp(-1, 1).numpy() for clip, wave in generated.items()}
         return Validation(scalars["loss"], scalars, figures, sounds, self.val.audio.sample_rate)
 
