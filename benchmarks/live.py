@@ -1,12 +1,14 @@
 """Measure `lipsound2 live`: how late it is, how much worse than `speak`, and whether its memory grows.
 
     python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv          # quality and delay
+    python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv --only quality --split val --ahead 2 4 6
+    python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv --only cpu --ahead 4 6  # on a busy machine
     python benchmarks/live.py GRID/s1 --splits recipes/grid-s1-splits.csv --hours 1
 
-Quality: STOI of clips with their own audio as reference, spoken whole and live (frame by frame, with the face followed
-as it comes; not in real time, which changes nothing but the number of frames in a hop). Delay: the same clips one after
-the other as a camera, in real time; from when a frame is seen to when its sound is heard, by stamps. Memory: the same
-for so many hours of video, as fast as it goes.
+Quality: STOI of clips with their own audio as reference, spoken whole and live (hop by hop, with the face followed as
+it comes; not in real time, but no hop is larger than in time). Delay: the same clips one after the other as a camera,
+in real time; from when a frame is seen to when its sound is heard, by stamps. Memory: the same for so many hours of
+video, as fast as it goes.
 """
 
 import argparse
@@ -23,23 +25,25 @@ import torch
 from pystoi import stoi
 
 from lipsound2 import media
+from lipsound2.faces import Detector
 from lipsound2.inference import pipeline
 from lipsound2.inference.recognizers import choose
-from lipsound2.live.camera import Camera
+from lipsound2.live.camera import Camera, Shot
 from lipsound2.live.captions import Captions
 from lipsound2.live.session import Account, Pace, Session
 from lipsound2.packs import find_pack
 from lipsound2.recognizer.beam import BeamConfig
+from lipsound2.trails import Face
 
 RATE = 16_000
 
 
-def find_clips(folder: Path, splits: Path | None, count: int) -> list[Path]:
-    """Take clips of the test split, spread evenly."""
+def find_clips(folder: Path, splits: Path | None, split: str, count: int) -> list[Path]:
+    """Take clips of a split, spread evenly."""
     found = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix in media.VIDEO_SUFFIXES}
     if splits:
         rows = csv.DictReader(splits.open(encoding="utf-8"))
-        names = [Path(row["clip"]).name for row in rows if row["split"] == "test"]
+        names = [Path(row["clip"]).name for row in rows if row["split"] == split]
         found = {name: found[name] for name in names if name in found}
     chosen = list(found.values())
     return [chosen[round(i * (len(chosen) - 1) / max(1, count - 1))] for i in range(min(count, len(chosen)))]
@@ -81,22 +85,40 @@ def film(camera: Camera, images: Iterator[np.ndarray], count: int) -> threading.
     return thread
 
 
-def quality(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path]) -> None:
+class Remembering:
+    """A detector that looks at each picture once."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.found: dict[int, list[Face]] = {}
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Return the faces of a picture that is kept elsewhere."""
+        if id(image) not in self.found:
+            self.found[id(image)] = self.detector.detect(image)
+        return self.found[id(image)]
+
+
+def quality(speaker: pipeline.Pipeline, paces: list[Pace], clips: list[Path]) -> None:
     """Print STOI of clips spoken whole and live."""
-    rows = []
+    rows, detector = [], speaker.detector
     for path in clips:
         reference = media.read_audio(path, RATE)
         assert reference is not None
-        whole = speaker.speak(path).wave
-        camera = Camera(25, patient=True)
+        waves = [speaker.speak(path).wave]
         images = [image for _, image in media.stream_frames(path, 25)]
-        film(camera, iter(images), len(images))
-        live = listen(speaker, pace, camera, captions=False)[0]
-        size = min(len(reference), len(whole), len(live))
-        rows.append([stoi(reference[:size], wave[:size], RATE) for wave in (whole, live)])
-        print(f"{path.stem}: whole {rows[-1][0]:.3f}, live {rows[-1][1]:.3f}", flush=True)
-    whole_mean, live_mean = np.mean(rows, axis=0)
-    print(f"STOI of {len(rows)} clips: whole {whole_mean:.3f}, live {live_mean:.3f}, {live_mean - whole_mean:+.3f}")
+        speaker.detector = Remembering(detector)
+        for pace in paces:
+            camera = Camera(25, most=pace.hop, patient=True)
+            film(camera, iter(images), len(images))
+            waves.append(listen(speaker, pace, camera, captions=False)[0])
+        speaker.detector = detector
+        size = min(len(reference), *map(len, waves))
+        rows.append([stoi(reference[:size], wave[:size], RATE) for wave in waves])
+        print(path.stem, *(f"{value:.3f}" for value in rows[-1]), flush=True)
+    whole, *live = np.mean(rows, axis=0)
+    for pace, mean in zip(paces, live, strict=True):
+        print(f"STOI of {len(rows)} clips, ahead {pace.ahead}: whole {whole:.3f}, live {mean:.3f}, {mean - whole:+.3f}")
 
 
 def delay(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], seconds: float, captions: bool) -> None:
@@ -109,6 +131,46 @@ def delay(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], seconds: fl
     print(f"{seconds:.0f} s in real time, captions {'on' if captions else 'off'}: {account}")
     print(f"most {max(account.delays):.2f} s; {camera.dropped} dropped, {camera.repeated} repeated; {words} words")
     print(f"CPU: {used / len(sound) * RATE:.2f} s for each second, {1000 * used / account.hops:.0f} ms a hop")
+
+
+class Counted(Camera):
+    """A camera in CPU time, for machines that have other work: waiting for frames takes none.
+
+    Args:
+        fps: Frames a second.
+        images: Its pictures.
+    """
+
+    def __init__(self, fps: int, images: Iterator[np.ndarray]) -> None:
+        super().__init__(fps)
+        self.coming = enumerate(images)
+        self.next = next(self.coming, None)
+        self.waited = -time.process_time()
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.waited + time.process_time()
+
+    def take(self, least: int, most: int | None = None) -> list[Shot]:
+        """Let frames come that are due, and wait for those that are asked for."""
+        while self.next is not None and (self.next[0] / self.fps <= self.now() or len(self._waiting) < least):
+            number, image = self.next
+            self.waited += max(0.0, number / self.fps - self.now())
+            self.put(number / self.fps, image, seen=number / self.fps)
+            self.next = next(self.coming, None)
+        if self.next is None:
+            self.end()
+        return super().take(least, most)
+
+
+def counted(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], seconds: float) -> None:
+    """Print how late sound is where work takes its CPU time and nothing else."""
+    kept = list(itertools.islice(frames(clips, 25), round(25 * seconds)))
+    camera = Counted(25, iter(kept))
+    session = Session(speaker, pace, lambda *_: None, clock=camera.now)
+    camera.waited = -time.process_time()
+    account = session.run(camera)
+    print(f"{seconds:.0f} s in CPU time, ahead {pace.ahead}: {account}; {camera.dropped} dropped", flush=True)
 
 
 def memory(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], hours: float) -> None:
@@ -146,23 +208,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path)
     parser.add_argument("--splits", type=Path)
+    parser.add_argument("--split", default="test")
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--hop", type=int, default=Pace.hop)
-    parser.add_argument("--ahead", type=int, default=Pace.ahead)
+    parser.add_argument("--ahead", type=int, nargs="+", default=[Pace.ahead], help="more than one only for quality")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hours", type=float, default=0.0)
-    parser.add_argument("--only", choices=["quality", "delay"])
+    parser.add_argument("--only", choices=["quality", "delay", "cpu"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     speaker = pipeline.load("grid-s1", "griffin-lim", "cpu")
-    pace = Pace(given.hop, given.ahead)
-    clips = find_clips(given.videos, given.splits, given.clips)
-    print(f"hop {pace.hop}, ahead {pace.ahead} frames; {torch.get_num_threads()} threads")
+    paces = [Pace(given.hop, ahead) for ahead in given.ahead]
+    pace = paces[0]
+    clips = find_clips(given.videos, given.splits, given.split, given.clips)
+    print(f"hop {pace.hop}, ahead {given.ahead} frames; {torch.get_num_threads()} threads")
     if given.hours:
         memory(speaker, pace, clips[:5], given.hours)
         return
+    if given.only == "cpu":
+        for each in paces:
+            counted(speaker, each, clips[:5], given.seconds)
+        return
     if given.only != "delay":
-        quality(speaker, pace, clips)
+        quality(speaker, paces, clips)
     if given.only != "quality":
         for captions in (False, True):
             delay(speaker, pace, clips, given.seconds, captions)

@@ -18,7 +18,10 @@ from lipsound2.cli.options import (
     refuse_idle,
     use_threads,
 )
-from lipsound2.runtime.terminal import result, say
+from lipsound2.runtime.terminal import result, say, warn
+
+NOTABLE = 0.05
+"""Share of the frames that may be dropped without a warning."""
 
 
 def live(
@@ -38,6 +41,9 @@ def live(
     beam: Beam = None,
     hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 4,
     ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 6,
+    limit: Annotated[
+        float, typer.Option(min=0.1, max=10, help="Seconds of delay beyond which frames are skipped.")
+    ] = 1.0,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Do not play a video in its time, but as fast as can be.")
     ] = False,
@@ -54,6 +60,8 @@ def live(
         refuse_idle("with --no-captions", recognizer=recognizer != "jasper", beam=beam is not None)
     if source.isdecimal():
         refuse_idle("with a camera", at_once=at_once)
+    if at_once:
+        refuse_idle("with --at-once", limit=limit != 1.0)
     if output in (None, "-"):
         refuse_idle("without a file", force=force)
     from lipsound2.live.camera import Camera, filming
@@ -67,9 +75,11 @@ def live(
     reader = load_recognizer(recognizer, pack, device, beam) if captions else None
     with opened(output, rate, force) as hear, Subtitle(on_stdout=output != "-") as subtitle:
         words = Captions(reader, rate, subtitle.show) if reader else None
-        session = Session(speaker, Pace(hop, ahead), hear, words)
+        session = Session(speaker, Pace(hop, ahead, limit), hear, words)
         with filming(source, Camera(speaker.model.config.video.fps, patient=at_once)) as camera:
             account = session.run(camera)
     say(f"{account}; {camera.dropped} frames dropped, {camera.repeated} repeated")
+    if camera.dropped > NOTABLE * (account.frames + camera.dropped):
+        warn(f"this machine is too slow: {camera.dropped} frames were skipped to stay within {limit:g} s of the lips")
     if output is not None and output != "-":
         result(output, {"output": output} | account.facts() | camera.facts())

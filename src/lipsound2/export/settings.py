@@ -102,7 +102,14 @@ def _griffin_lim(audio: AudioConfig) -> dict[str, Any]:
         "hop_length": short.hop_length,
         "iterations": vocoder.iterations,
         "momentum": MOMENTUM,
+        "window": [float(f"{value:.7g}") for value in _window(short)],
     }
+
+
+def _window(short: AudioConfig) -> np.ndarray:
+    """Return a Hann window amid zeros, as long as the transform."""
+    before = (short.n_fft - short.win_length) // 2
+    return np.pad(np.hanning(short.win_length + 1)[:-1], (before, short.n_fft - short.win_length - before))
 
 
 def _sparse(audio: AudioConfig) -> list[dict[str, Any]]:

@@ -98,14 +98,21 @@ class Camera:
         """Return whether it was ended."""
         return self._ended
 
-    def take(self, least: int) -> list[Shot]:
-        """Return all frames that wait, at least so many, unless fewer are left; none when there are no more."""
+    def take(self, least: int, most: int | None = None) -> list[Shot]:
+        """Return all frames that wait, at least so many, unless fewer are left; none when there are no more.
+
+        Args:
+            least: Frames that are waited for.
+            most: Frames that are returned, the newest; older ones are dropped.
+        """
         with self._change:
             self._change.wait_for(lambda: len(self._waiting) >= least or self._ended)
-            taken = list(self._waiting)
+            waiting = list(self._waiting)
             self._waiting.clear()
             self._change.notify_all()
-            return taken
+        taken = waiting[-most:] if most else waiting
+        self.dropped += len(waiting) - len(taken)
+        return taken
 
     def _append(self, shot: Shot) -> None:
         if self.patient:

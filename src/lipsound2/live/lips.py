@@ -61,10 +61,16 @@ class LipStream:
         return self.model.config.audio.mel_frames(1, self.model.config.video.fps)
 
     @torch.inference_mode()
-    def push(self, views: UInt8[Tensor, "channels time size size"]) -> Piece:
-        """Take frames and return the mel of as many frames as are due."""
+    def push(self, views: UInt8[Tensor, "channels time size size"], ahead: int | None = None) -> Piece:
+        """Take frames and return the mel of as many frames as are due.
+
+        Args:
+            views: The frames.
+            ahead: Frames that are waited for this time, if fewer.
+        """
         self._look(self._brightness(views))
-        return self._decode(max(self.done, self.seen - self.ahead), ended=False)
+        waiting = self.ahead if ahead is None else min(self.ahead, ahead)
+        return self._decode(max(self.done, self.seen - waiting), ended=False)
 
     @torch.inference_mode()
     def finish(self) -> Piece:

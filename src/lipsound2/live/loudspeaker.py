@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import threading
+import time
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,9 +82,38 @@ def _playing(sample_rate: int) -> Iterator[Hear]:
         raise MissingExtraError(
             f"nothing here plays sound ({error})", 'pip install "lipsound2[live]", or write to a file with -o'
         ) from error
+    waiting = Waiting()
     try:
-        stream = device.RawOutputStream(sample_rate, channels=1, dtype="int16", latency="low")
+        stream = device.RawOutputStream(
+            sample_rate, channels=1, dtype="int16", latency="low", callback=lambda out, *_: waiting.fill(out)
+        )
     except device.PortAudioError as error:
         raise ConfigError(f"the loudspeaker cannot be opened: {error}", "write to a file with -o") from error
     with stream:
-        yield lambda samples, _: stream.write(to_bytes(samples))
+        yield lambda samples, _: waiting.add(to_bytes(samples))
+        while waiting:
+            time.sleep(0.01)
+
+
+class Waiting:
+    """Sound that waits to be played, so that nobody who computes has to."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return how many bytes wait."""
+        return len(self._held)
+
+    def add(self, sound: bytes) -> None:
+        """Let sound wait behind what waits."""
+        with self._lock:
+            self._held += sound
+
+    def fill(self, out: Any) -> None:
+        """Move as many bytes as fit into a buffer; what is missing is silence."""
+        with self._lock:
+            there = min(len(out), len(self._held))
+            out[:] = bytes(self._held[:there]) + bytes(len(out) - there)
+            del self._held[:there]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import inf
 from statistics import median
 
 import numpy as np
@@ -15,6 +16,7 @@ from lipsound2.inference.pipeline import Pipeline
 from lipsound2.live.camera import Camera, Shot
 from lipsound2.live.captions import Captions
 from lipsound2.live.face import FaceFollower
+from lipsound2.live.haste import Haste
 from lipsound2.live.lips import LipStream
 from lipsound2.live.sound import Samples, SpeechStream
 from lipsound2.model import LipSound2
@@ -32,16 +34,20 @@ class Pace:
     Attributes:
         hop: Frames that are worked on at once, at least; on slow machines as many as have come meanwhile.
         ahead: Frames that are waited for before lips are read.
+        limit: Seconds from lips to sound that are tolerated; a machine that is too slow for it skips frames.
     """
 
     hop: int = 4
     ahead: int = 6
+    limit: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.hop <= 25:
             raise ConfigError(f"a hop of 1 to 25 frames was expected, got {self.hop}")
         if not 1 <= self.ahead <= 50:
             raise ConfigError(f"1 to 50 frames to wait for were expected, got {self.ahead}")
+        if not 0.1 <= self.limit <= 10:
+            raise ConfigError(f"a limit of 0.1 to 10 seconds was expected, got {self.limit}")
 
 
 @dataclass
@@ -55,6 +61,7 @@ class Account:
         delays: Of each hop, seconds from when its first frame was seen until its sound is heard.
         work: Seconds of computing of each hop.
         gaps: Seconds in which there was nothing to be heard, since sound came too late.
+        cut: Seconds of sound that were left out to be in time again.
     """
 
     frames: int = 0
@@ -63,6 +70,7 @@ class Account:
     delays: list[float] = field(default_factory=list)
     work: list[float] = field(default_factory=list)
     gaps: float = 0.0
+    cut: float = 0.0
 
     def note(self, delay: float, work: float) -> None:
         """Note a hop; of very many the last count."""
@@ -78,6 +86,7 @@ class Account:
             "faces": self.faces,
             "hops": self.hops,
             "gaps": round(self.gaps, 3),
+            "cut": round(self.cut, 3),
         }
         if not self.delays:
             return counts
@@ -93,7 +102,7 @@ class Account:
             return text
         return (
             f"{text}; lips to sound {told['delay']:.2f} s (median), {told['delay_95']:.2f} s (95 %); "
-            f"{1000 * told['work']:.0f} ms of work a hop; {self.gaps:.1f} s of gaps"
+            f"{1000 * told['work']:.0f} ms of work a hop; {self.gaps:.1f} s of gaps, {self.cut:.1f} s cut"
         )
 
 
@@ -105,6 +114,7 @@ class Session:
         pace: How soon.
         hear: Is given each piece of sound, in [-1, 1], and when its first frame was seen, by `time.monotonic`.
         captions: Reads the sound, if words are wanted.
+        clock: The time in seconds, as frames are stamped with.
 
     Raises:
         ConfigError: The vocoder cannot do this.
@@ -116,6 +126,7 @@ class Session:
         pace: Pace,
         hear: Callable[[Float32[np.ndarray, " samples"], float], None],
         captions: Captions | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(pipeline.vocoder, GriffinLim):
             raise ConfigError(f"{pipeline.vocoder.name} cannot speak live", "use --vocoder griffin-lim")
@@ -127,7 +138,9 @@ class Session:
         self.pace = pace
         self.hear = hear
         self.captions = captions
+        self.clock = clock
         self.account = Account()
+        self._haste = Haste(self.model.config.video.fps, pace.hop, pace.limit)
         self._device = self.model.device
         self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps)
         self._lips: LipStream | None = None
@@ -137,13 +150,15 @@ class Session:
         self._warm()
 
     def _warm(self) -> None:
-        """Compute something once before anybody waits for it: the first time takes several times as long."""
+        """Compute something before anybody waits for it: the first time takes several times as long as the next."""
         video = self.model.config.video
         views = torch.zeros(video.channels, self.pace.ahead + self.pace.hop, video.size, video.size, dtype=torch.uint8)
         sound = SpeechStream(self.model.config.audio)
         lips = LipStream(self.model, self.pace.ahead)
         sound.push(lips.push(views.to(self._device)))
+        began = self.clock()
         sound.push(lips.push(views[:, : self.pace.hop].to(self._device)))
+        self._haste.worked(self.pace.hop, self.clock() - began)
 
     @property
     def face(self) -> bool:
@@ -156,7 +171,9 @@ class Session:
         Raises:
             LipSoundError: As the camera ended.
         """
-        while shots := camera.take(self.pace.hop):
+        if camera.patient:
+            self._haste.limit = inf
+        while shots := camera.take(self.pace.hop, self._haste.most):
             self.step(shots)
         self._leave()
         if self.captions:
@@ -167,7 +184,7 @@ class Session:
 
     def step(self, shots: list[Shot]) -> None:
         """Work on some frames."""
-        began = time.monotonic()
+        began = self.clock()
         self.account.frames += len(shots)
         self._due += [shot.time for shot in shots]
         crops, video = [self._follower(shot.image) for shot in shots], self.model.config.video
@@ -177,18 +194,21 @@ class Session:
             else:
                 self._leave()
                 self._rest(len(list(group)), began)
+        self._haste.worked(len(shots), self.clock() - began)
 
     def _speak(self, views: list[View], began: float) -> None:
         self.account.faces += len(views)
         if self._lips is None:
             self._lips = LipStream(self.model, self.pace.ahead)
-        self._emit(self._sound.push(self._lips.push(torch.cat(views, dim=1))), began)
+        ages = [began - seen for seen in self._due[-self.pace.ahead :]]
+        mel = self._lips.push(torch.cat(views, dim=1), self._haste.patience(ages))
+        self._emit(self._sound.push(mel), began)
 
     def _leave(self) -> None:
         """Speak what is left of a face that is gone."""
         if self._lips is not None:
             lips, self._lips = self._lips, None
-            self._emit(self._sound.push(lips.finish()), time.monotonic())
+            self._emit(self._sound.push(lips.finish()), self.clock())
 
     def _rest(self, frames: int, began: float) -> None:
         audio = self.model.config.audio
@@ -199,15 +219,17 @@ class Session:
         wave = samples.clamp(-1, 1).cpu().numpy()
         if not len(wave):
             return
-        self.hear(wave, self._due[0])
-        now = time.monotonic()
         audio, fps = self.model.config.audio, self.model.config.video.fps
         frames = len(wave) * fps // audio.sample_rate
+        short = self._haste.shortened(wave, self._heard - self.clock(), audio.sample_rate)
+        self.account.cut += (len(wave) - len(short)) / audio.sample_rate
+        self.hear(short, self._due[0])
+        now = self.clock()
         start = max(now, self._heard)
         if self._heard:
             self.account.gaps += max(0.0, now - self._heard)
-        self._heard = start + len(wave) / audio.sample_rate
+        self._heard = start + len(short) / audio.sample_rate
         self.account.note(start - self._due[0], now - began)
         del self._due[:frames]
         if self.captions:
-            self.captions.push(wave)
+            self.captions.push(short)
