@@ -231,12 +231,12 @@ class Watch:
 
     Args:
         detector: Finds the faces.
-        every: Frames from one look to the next.
+        every: Frames from one look to the next, which may be changed in between.
     """
 
     def __init__(self, detector: Detector, every: int) -> None:
         self._detector = detector
-        self._every = every
+        self.every = every
         self._is_cut = CutDetector()
         self._due = self._search = 0
         self._faces: list[Face] = []
@@ -246,7 +246,7 @@ class Watch:
         cut = self._is_cut(image)
         if not cut and index < self._due:
             return Look(cut, None)
-        self._due = index + self._every
+        self._due = index + self.every
         found = None if cut or index >= self._search else self._followed(image)
         if found is None:
             found = self._detector.detect(image)

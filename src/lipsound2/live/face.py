@@ -5,14 +5,14 @@ from collections import deque
 
 import numpy as np
 
-from lipsound2.faces import Crop, Detector, FaceTrack, crop_faces
+from lipsound2.faces import Crop, Detector, FaceTrack, Watch, crop_faces
 from lipsound2.media import Frame, Image
 from lipsound2.trails import Face, Points, box_overlap
 
 PATIENCE = 25
-"""Frames without a detection after which the face is gone."""
+"""Frames in which the face is not seen after which it is gone."""
 SHARE = 0.15
-"""Of the time that may be spent on detection."""
+"""Of the time that may be spent on looking for faces."""
 MEMORY = 21
 """Frames over which landmarks are smoothed."""
 SIGMA = 5.0
@@ -20,49 +20,53 @@ SIGMA = 5.0
 
 
 class FaceFollower:
-    """Follows one face: the largest at first, then the one that is where it was.
+    """Follows one face: the largest at first and after a cut, then the one that is where it was.
 
     Args:
         detector: Finds faces.
         fps: Frames a second.
-        every: Frames between detections, if they are fast enough.
+        every: Frames from one look to the next, as in `faces.Watch`, if looks are fast enough.
     """
 
     def __init__(self, detector: Detector, fps: int, every: int = 5) -> None:
-        self.detector = detector
         self.fps = fps
         self.every = every
+        self._watch = Watch(detector, every)
         self._face: Face | None = None
         self._history: deque[Points] = deque(maxlen=MEMORY)
-        self._since, self._unseen = PATIENCE, 0
+        self._index = self._seen = 0
         self._seconds = 0.0
 
     def __call__(self, image: Image) -> Crop | None:
         """Return the face in the next frame, or nothing if there is none."""
-        self._since += 1
-        pause = self.every if self._face is None else max(self.every, round(self._seconds * self.fps / SHARE))
-        if self._since >= min(pause, PATIENCE):
-            self._detect(image)
+        began = time.thread_time()
+        look = self._watch(self._index, image)
+        if look.cut:
+            self._face = None
+        if look.faces is not None:
+            self._take(look.faces)
+            self._pace(time.thread_time() - began)
+        self._index += 1
         if self._face is None:
             return None
         self._history.append(self._face.points())
         points = _smoothed(self._history)
         return next(crop_faces([Frame(0, image)], FaceTrack(0, self._face.box[None], points[None])))
 
-    def _detect(self, image: Image) -> None:
-        began = time.thread_time()
-        found = self.detector.detect(image)
-        took = time.thread_time() - began
-        self._seconds = took if not self._seconds else 0.7 * self._seconds + 0.3 * took
-        self._unseen += self._since
-        self._since = 0
+    def _take(self, found: list[Face]) -> None:
         best = self._best(found)
         if best is not None:
             if self._face is None or not box_overlap(self._face.box, best.box):
                 self._history.clear()
-            self._face, self._unseen = best, 0
-        elif self._unseen > PATIENCE:
+            self._face, self._seen = best, self._index
+        elif self._index - self._seen > PATIENCE:
             self._face = None
+
+    def _pace(self, took: float) -> None:
+        """Look at a face that is there less often on a slow machine."""
+        self._seconds = took if not self._seconds else 0.7 * self._seconds + 0.3 * took
+        pause = 0 if self._face is None else round(self._seconds * self.fps / SHARE)
+        self._watch.every = min(PATIENCE, max(self.every, pause))
 
     def _best(self, found: list[Face]) -> Face | None:
         held = self._face
