@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=2442, help="of video; those of VoxCeleb2 by default")
     parser.add_argument("--published", type=float, default=0.3, help="TB to download")
     parser.add_argument("--line", type=float, default=100, help="MB a second of the download")
-    parser.add_argument("--frames-per-core", type=float, default=64, help="frames a second and core that are prepared")
+    parser.add_argument("--frames-per-core", type=float, default=163, help="frames a second and core that are prepared")
     parser.add_argument("--cores", type=int, default=32, help="of a machine that prepares")
     parser.add_argument("--machines", type=int, default=16, help="that prepare")
     parser.add_argument("--bytes", type=float, default=56_000, help="of a shard, for a second of video")

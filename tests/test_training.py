@@ -136,7 +136,9 @@ def test_a_resumed_run_equals_one_that_was_never_stopped_to_the_bit(prepared, tm
         patch.setattr(MelTask, "loss", stopping)
         with pytest.raises(StoppedError):
             pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0))
+    (tmp_path / "stopped" / "best" / "config.json").unlink()  # what else a run needs is made good
     pretrain(prepared, tmp_path / "stopped", recipe(epochs=3, checkpoint_minutes=0.0))
+    assert (tmp_path / "stopped" / "best" / "config.json").is_file()
     for name in ("model.safetensors", "training.safetensors"):
         whole, stopped = (
             load_file(sorted((tmp_path / run / "checkpoints").iterdir())[-1] / name) for run in ("whole", "stopped")

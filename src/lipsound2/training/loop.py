@@ -146,9 +146,10 @@ class Trainer:
             state = load_state(self.run / "checkpoints")
         with as_one(self.fabric):
             self._check_step(state.step if state else 0)
-            if state is None and self.fabric.is_global_zero:
-                for folder in (self.run, self.run / "best"):
-                    write_text(folder / CONFIG_NAME, to_json(self.task.config()))
+            if self.fabric.is_global_zero:
+                for path in (self.run / CONFIG_NAME, self.run / "best" / CONFIG_NAME):
+                    if state is None or not path.is_file():
+                        write_text(path, to_json(self.task.config()))
         if state is None:
             return
         try:
