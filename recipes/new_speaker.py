@@ -126,13 +126,14 @@ def write_table(found: dict[str, np.ndarray], untouched: list[float], output: Pa
 
 def draw(found: dict[str, np.ndarray], output: Path) -> None:
     """Draw each metric over the amount of clips, a line for each start."""
-    figure = Figure(figsize=(3.4 * len(METRICS), 3), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(METRICS), 3.3), layout="constrained")
     for place, (axis, name) in enumerate(zip(figure.subplots(1, len(METRICS)), METRICS, strict=True)):
         for start, values in found.items():
             mean, spread = values[:, :, place].mean(axis=1), values[:, :, place].std(axis=1, ddof=1)
             axis.errorbar(CLIPS, mean, spread, marker="o", capsize=3, label=STARTS[start])
         axis.set(title=name, xlabel="clips of the new speaker", xticks=CLIPS)
-    figure.axes[0].legend()
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     figure.savefig(output / "curve.png", dpi=110)
 
 
