@@ -19,9 +19,10 @@ import lightning_fabric
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, paper, small
+from lipsound2.config import AugmentConfig, ModelConfig, paper, small
 from lipsound2.data.augment import Change, Stack, Stretch, draw_jitter, seen_box, stack, vary
 from lipsound2.model import LipSound2
+from lipsound2.training.config import MelLossConfig, TrainConfig
 from lipsound2.training.loop import Trainer
 from lipsound2.training.tasks.lip2mel import MelTask
 

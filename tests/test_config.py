@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig, read_config, to_json
+from lipsound2.config import AugmentConfig, read_config, to_json
 from lipsound2.errors import ConfigError
 from lipsound2.runtime import devices
 from lipsound2.settings import read_settings
+from lipsound2.training.config import MelLossConfig, TrainConfig
 from lipsound2.training.recipes.asr import AsrRecipe
 from lipsound2.training.recipes.defaults import choose_recipe
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe, pretrain_recipe

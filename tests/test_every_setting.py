@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 import lipsound2
 from lipsound2.cli import app
 from lipsound2.cli.training import OPTIONS
-from lipsound2.config import FrameDecoderConfig, TrainConfig
+from lipsound2.config import FrameDecoderConfig
 from lipsound2.errors import LipSoundError
 from lipsound2.recognizer.config import BlockConfig
 from lipsound2.settings import leaves, merge
 from lipsound2.text.alphabet import Alphabet
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.recipes.asr import AsrRecipe
 from lipsound2.training.recipes.defaults import KINDS, default_recipe
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe

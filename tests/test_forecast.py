@@ -9,9 +9,10 @@ from test_training import FAST, cpu, pretrain, recipe
 from typer.testing import CliRunner
 
 from lipsound2.cli import app
-from lipsound2.config import TrainConfig, to_json
+from lipsound2.config import to_json
 from lipsound2.data.cache import ClipCache
 from lipsound2.errors import ConfigError
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.forecast import Forecast, _Schedule, forecast, to_table
 from lipsound2.training.run import Sources, make_fabric
 

@@ -13,7 +13,7 @@ from test_training import cpu
 from typer.testing import CliRunner
 
 from lipsound2.cli import app
-from lipsound2.config import TrainConfig, audio_16k, to_json
+from lipsound2.config import audio_16k, to_json
 from lipsound2.data.dataset import Place
 from lipsound2.data.sample import decode_wave, encode_wave
 from lipsound2.data.shards import read_index, read_member
@@ -24,6 +24,7 @@ from lipsound2.runtime.weights import WEIGHTS_NAME, load_weights
 from lipsound2.text.alphabet import Alphabet
 from lipsound2.training import augment, generated
 from lipsound2.training.augment import SpeechAugmentConfig
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.generated import generate_speech
 from lipsound2.training.generated_mels import generate_mels
 from lipsound2.training.recipes.asr import AsrRecipe

@@ -14,7 +14,7 @@ import torch
 from test_model import make, tiny
 from test_prepare import contents, instead_of_work, invented
 
-from lipsound2.config import AudioConfig, MelLossConfig, VideoConfig
+from lipsound2.config import AudioConfig, VideoConfig
 from lipsound2.corpora import read_folder
 from lipsound2.data import prepare as module
 from lipsound2.data.dataset import ClipDataset, EpochBatches, Place
@@ -24,6 +24,7 @@ from lipsound2.errors import DataError, LipSoundError, MissingExtraError
 from lipsound2.runtime import remote
 from lipsound2.runtime.claims import Share
 from lipsound2.runtime.executors import InProcess
+from lipsound2.training.config import MelLossConfig
 from lipsound2.training.loading import load_batches
 from lipsound2.training.tasks.lip2mel import MelTask
 

@@ -3,9 +3,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from lipsound2.config import DECODERS, AttentionDecoderConfig, FrameDecoderConfig, TrainConfig, small
+from lipsound2.config import DECODERS, AttentionDecoderConfig, FrameDecoderConfig, small
 from lipsound2.errors import ConfigError
 from lipsound2.settings import BASE, assign, changes, keys, merge, plain, read_settings
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.recipes.asr import AsrRecipe
 from lipsound2.training.recipes.defaults import KINDS, choose_recipe, default_recipe, guess_kind
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe, pretrain_recipe

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from lipsound2.audio import log_mel
 from lipsound2.cli.training import vocoder as app
-from lipsound2.config import AudioConfig, TrainConfig, audio_16k, audio_22k, to_json
+from lipsound2.config import AudioConfig, audio_16k, audio_22k, to_json
 from lipsound2.data.dataset import Place
 from lipsound2.data.shards import read_index
 from lipsound2.errors import CheckpointError, ConfigError, DataError
@@ -22,6 +22,7 @@ from lipsound2.runtime.graphs import plainly
 from lipsound2.runtime.weights import save_weights
 from lipsound2.settings import read_settings
 from lipsound2.training import generated_mels
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.generated_mels import GeneratedMels, decode_mel, encode_mel, generate_mels, teacher_forced_mel
 from lipsound2.training.recipes.vocoder import (
     VocoderRecipe,

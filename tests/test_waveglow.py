@@ -9,10 +9,11 @@ import torch
 from scipy.signal import lfilter
 
 from lipsound2.audio import log_mel
-from lipsound2.config import AudioConfig, TrainConfig, to_json
+from lipsound2.config import AudioConfig, to_json
 from lipsound2.errors import CheckpointError, ConfigError
 from lipsound2.runtime.weights import save_weights
 from lipsound2.runtime.windows import windows
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.losses import spectral_distance
 from lipsound2.training.optimizers import make_optimizer
 from lipsound2.vocoder import Vocoder

@@ -19,7 +19,7 @@ from test_model import make, tiny
 from test_nemo import settings, weights
 from tones import tiny as tiny_jasper
 
-from lipsound2.config import TrainConfig, to_json
+from lipsound2.config import to_json
 from lipsound2.corpora.clip import Clip
 from lipsound2.data.recording import make_samples
 from lipsound2.data.sample import SampleConfig
@@ -31,6 +31,7 @@ from lipsound2.recognizer.ngram import train_ngram
 from lipsound2.recognizer.transcriber import save_recognizer
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.weights import save_weights
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
 from lipsound2.training.run import make_fabric, run
 from lipsound2.vocoder.config import WaveGlowConfig

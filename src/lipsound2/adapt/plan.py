@@ -8,8 +8,9 @@ from pathlib import Path
 import lightning_fabric
 import torch
 
-from lipsound2.config import AugmentConfig, MelLossConfig, TrainConfig
+from lipsound2.config import AugmentConfig
 from lipsound2.data.dataset import Place
+from lipsound2.training.config import MelLossConfig, TrainConfig
 from lipsound2.training.loop import Trainer
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
 from lipsound2.training.run import Sources

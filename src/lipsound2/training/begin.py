@@ -16,13 +16,14 @@ from typing import Any
 import lightning_fabric
 from torch import Tensor, nn
 
-from lipsound2.config import TrainConfig, read_config, to_json
+from lipsound2.config import read_config, to_json
 from lipsound2.data.shards import Entry
 from lipsound2.errors import ConfigError
 from lipsound2.runtime.atomic import write_text
 from lipsound2.runtime.claims import claim
 from lipsound2.runtime.plans import differences, read_plan
 from lipsound2.training.agreement import as_one
+from lipsound2.training.config import TrainConfig
 
 RECIPE_NAME = "recipe.json"
 BEGUN_NAME = "begun.json"

@@ -19,7 +19,6 @@ import lightning_fabric
 import torch
 from torch import Tensor
 
-from lipsound2.config import TrainConfig
 from lipsound2.corpora.clip import spread
 from lipsound2.data.dataset import EpochBatches
 from lipsound2.data.shards import Entry
@@ -35,6 +34,7 @@ from lipsound2.runtime.memory import (
 from lipsound2.runtime.terminal import say
 from lipsound2.runtime.weights import WEIGHTS_NAME
 from lipsound2.training.checkpoint import save_state
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.loop import Trainer
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
 from lipsound2.training.run import Sources

@@ -27,7 +27,7 @@ import torch.distributed
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from lipsound2.config import CONFIG_NAME, TrainConfig, to_json
+from lipsound2.config import CONFIG_NAME, to_json
 from lipsound2.data.dataset import EpochBatches
 from lipsound2.errors import CheckpointError, LipSoundError, TrainingError
 from lipsound2.runtime.atomic import write_text
@@ -35,6 +35,7 @@ from lipsound2.runtime.terminal import counting_bar, say, warn
 from lipsound2.runtime.weights import WEIGHTS_NAME, save_weights
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.interrupts import Interrupts
 from lipsound2.training.loading import load_batches
 from lipsound2.training.optimizers import (

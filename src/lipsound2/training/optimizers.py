@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lipsound2.config import TrainConfig
 from lipsound2.errors import ConfigError
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.strategies import sharded_as, whole, whole_tensors
 
 SCHEDULES: dict[str, Callable[[float], float]] = {

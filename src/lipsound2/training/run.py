@@ -12,7 +12,6 @@ import lightning_fabric
 import torch
 import torch.distributed
 
-from lipsound2.config import TrainConfig
 from lipsound2.data.shards import Entry
 from lipsound2.errors import ConfigError
 from lipsound2.packs.history import history_of
@@ -20,6 +19,7 @@ from lipsound2.runtime.devices import count_devices, find_device
 from lipsound2.runtime.plans import differences
 from lipsound2.training.agreement import as_one
 from lipsound2.training.begin import Begun, beginning
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.loop import fit
 from lipsound2.training.opening import describe, keep_history
 from lipsound2.training.strategies import find_strategy

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lightning_fabric
 
-from lipsound2.config import TrainConfig, in_range
+from lipsound2.config import in_range
 from lipsound2.data.dataset import choose_entries
 from lipsound2.inference.recognizers import find_recognizer
 from lipsound2.packs import find_pack
@@ -24,6 +24,7 @@ from lipsound2.settings import BASE
 from lipsound2.text.alphabet import Alphabet
 from lipsound2.training.augment import SpeechAugmentConfig
 from lipsound2.training.begin import begun_with
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.speech import SpeechDataset
 from lipsound2.training.tasks.asr import JasperTask

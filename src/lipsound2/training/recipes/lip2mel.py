@@ -9,7 +9,7 @@ import lightning_fabric
 import torch
 from torch import nn
 
-from lipsound2.config import AugmentConfig, MelLossConfig, ModelConfig, TrainConfig, in_range, paper, small
+from lipsound2.config import AugmentConfig, ModelConfig, in_range, paper, small
 from lipsound2.data.dataset import ClipDataset, choose_entries
 from lipsound2.errors import ConfigError
 from lipsound2.model import LipSound2
@@ -19,6 +19,7 @@ from lipsound2.packs.pack import carry
 from lipsound2.runtime.remote import is_remote
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
+from lipsound2.training.config import MelLossConfig, TrainConfig
 from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.tasks.lip2mel import MelTask, mel_statistics
 from lipsound2.voice.encoder import DIM

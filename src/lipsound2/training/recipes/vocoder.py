@@ -10,13 +10,14 @@ import lightning_fabric
 import torch
 from lightning_fabric.plugins import MixedPrecision
 
-from lipsound2.config import TrainConfig, in_range
+from lipsound2.config import in_range
 from lipsound2.data.dataset import choose_entries
 from lipsound2.errors import ConfigError
 from lipsound2.packs import find_pack
 from lipsound2.runtime.names import is_folder
 from lipsound2.settings import BASE
 from lipsound2.training.begin import begun_with
+from lipsound2.training.config import TrainConfig
 from lipsound2.training.generated_mels import GeneratedMels, generate_mels
 from lipsound2.training.run import Assembled, Sources, keep_model
 from lipsound2.training.segments import SegmentDataset

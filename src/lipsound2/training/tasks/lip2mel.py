@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from lipsound2 import plots
 from lipsound2.audio import griffin_lim
-from lipsound2.config import MelLossConfig, ModelConfig
+from lipsound2.config import ModelConfig
 from lipsound2.data.augment import Batch, Stack, Stretch
 from lipsound2.data.dataset import ClipDataset, Place
 from lipsound2.model import LipSound2, Prediction
 from lipsound2.model.masks import length_mask
+from lipsound2.training.config import MelLossConfig
 from lipsound2.training.correlation import envelope_correlation
 from lipsound2.training.lags import find_lags
 from lipsound2.training.task import Task, Validation, share_out
