@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses; presets are functions; a config is saved in each checkpoint."""
+"""Settings of models and data as frozen dataclasses; presets are functions; a config is saved in each checkpoint."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Settings of a training: its loss, its loop."""
+"""Settings of a training as frozen dataclasses: of its loss, of its loop."""
 
 from dataclasses import dataclass
 from math import inf
