@@ -25,7 +25,6 @@ import torch
 from pystoi import stoi
 
 from lipsound2 import media
-from lipsound2.faces import Detector
 from lipsound2.inference import pipeline
 from lipsound2.inference.recognizers import choose
 from lipsound2.live.camera import Camera, Shot
@@ -33,7 +32,6 @@ from lipsound2.live.captions import Captions
 from lipsound2.live.session import Account, Pace, Session
 from lipsound2.packs import find_pack
 from lipsound2.recognizer.beam import BeamConfig
-from lipsound2.trails import Face
 
 RATE = 16_000
 
@@ -49,8 +47,10 @@ def find_clips(folder: Path, splits: Path | None, split: str, count: int) -> lis
     return [chosen[round(i * (len(chosen) - 1) / max(1, count - 1))] for i in range(min(count, len(chosen)))]
 
 
-def listen(speaker: pipeline.Pipeline, pace: Pace, camera: Camera, captions: bool) -> tuple[np.ndarray, Account, int]:
-    """Run a session; return its sound, its account and how many words were settled."""
+def listen(
+    speaker: pipeline.Pipeline, pace: Pace, camera: Camera, images: Iterator[np.ndarray], count: int, captions: bool
+) -> tuple[np.ndarray, Account, int]:
+    """Film and listen; return the sound, the account and how many words were settled."""
     heard: list[np.ndarray] = []
     words: list[str] = []
     reader = None
@@ -58,15 +58,16 @@ def listen(speaker: pipeline.Pipeline, pace: Pace, camera: Camera, captions: boo
         packed = find_pack("grid-s1").recognizer
         recognizer = choose("jasper", packed, "cpu", BeamConfig(), needs_language=True)
         reader = Captions(recognizer, RATE, lambda caption: words.extend(word.text for word in caption.settled))
-    account = Session(speaker, pace, lambda samples, _: heard.append(samples[: 10 * RATE]), reader).run(camera)
+    session = Session(speaker, pace, lambda samples, _: heard.append(samples[: 10 * RATE]), reader)
+    film(camera, images, count)
+    account = session.run(camera)
     return np.concatenate(heard), account, len(words)
 
 
 def frames(clips: list[Path], fps: int) -> Iterator[np.ndarray]:
-    """Yield the frames of all clips, again and again."""
+    """Return the frames of all clips, again and again."""
     kept = [[image for _, image in media.stream_frames(path, fps)] for path in clips]
-    for clip in itertools.cycle(kept):
-        yield from clip
+    return itertools.chain.from_iterable(itertools.cycle(kept))
 
 
 def film(camera: Camera, images: Iterator[np.ndarray], count: int) -> threading.Thread:
@@ -85,34 +86,17 @@ def film(camera: Camera, images: Iterator[np.ndarray], count: int) -> threading.
     return thread
 
 
-class Remembering:
-    """A detector that looks at each picture once."""
-
-    def __init__(self, detector: Detector) -> None:
-        self.detector = detector
-        self.found: dict[int, list[Face]] = {}
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of a picture that is kept elsewhere."""
-        if id(image) not in self.found:
-            self.found[id(image)] = self.detector.detect(image)
-        return self.found[id(image)]
-
-
 def quality(speaker: pipeline.Pipeline, paces: list[Pace], clips: list[Path]) -> None:
     """Print STOI of clips spoken whole and live."""
-    rows, detector = [], speaker.detector
+    rows = []
     for path in clips:
         reference = media.read_audio(path, RATE)
         assert reference is not None
         waves = [speaker.speak(path).wave]
         images = [image for _, image in media.stream_frames(path, 25)]
-        speaker.detector = Remembering(detector)
         for pace in paces:
             camera = Camera(25, most=pace.hop, patient=True)
-            film(camera, iter(images), len(images))
-            waves.append(listen(speaker, pace, camera, captions=False)[0])
-        speaker.detector = detector
+            waves.append(listen(speaker, pace, camera, iter(images), len(images), captions=False)[0])
         size = min(len(reference), *map(len, waves))
         rows.append([stoi(reference[:size], wave[:size], RATE) for wave in waves])
         print(path.stem, *(f"{value:.3f}" for value in rows[-1]), flush=True)
@@ -124,9 +108,8 @@ def quality(speaker: pipeline.Pipeline, paces: list[Pace], clips: list[Path]) ->
 def delay(speaker: pipeline.Pipeline, pace: Pace, clips: list[Path], seconds: float, captions: bool) -> None:
     """Print how late sound is in real time, and what a hop costs."""
     camera = Camera(25)
-    film(camera, frames(clips, 25), round(25 * seconds))
     began = time.process_time()
-    sound, account, words = listen(speaker, pace, camera, captions)
+    sound, account, words = listen(speaker, pace, camera, frames(clips, 25), round(25 * seconds), captions)
     used = time.process_time() - began
     print(f"{seconds:.0f} s in real time, captions {'on' if captions else 'off'}: {account}")
     print(f"most {max(account.delays):.2f} s; {camera.dropped} dropped, {camera.repeated} repeated; {words} words")

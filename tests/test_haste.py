@@ -45,9 +45,10 @@ def slowed(monkeypatch):
     """Make sessions that need so many seconds for a hop, at a time, and so many for a frame; nothing is computed."""
 
     def made(film: Film, hop: Callable[[float], float], frame: float, limit: float = 1.0):
-        def push(self, views, ahead=None):
-            film.now += hop(film.now) + frame * views.shape[1]
-            done, self.seen = self.done, self.seen + views.shape[1]
+        def push(self, views, ahead=None, again=0):
+            new = views.shape[1] - again
+            film.now += hop(film.now) + frame * new
+            done, self.seen = self.done, self.seen + new
             self.done = max(done, self.seen - min(self.ahead, self.ahead if ahead is None else ahead))
             return Piece(torch.zeros(80, 4 * (self.done - done)), torch.zeros(80, 0))
 

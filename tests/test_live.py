@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from lipsound2 import media
 from lipsound2.audio import griffin_lim, log_mel
 from lipsound2.config import FrameDecoderConfig, audio_16k
 from lipsound2.errors import ConfigError, MediaError, StorageError
-from lipsound2.faces import CANVAS, Face
+from lipsound2.faces import CANVAS, Face, FaceTrack, crop_faces
 from lipsound2.inference.pipeline import Pipeline
 from lipsound2.inference.windows import generate
 from lipsound2.live.camera import Camera, filming
@@ -26,6 +27,7 @@ from lipsound2.live.lips import Brightness, LipStream, Piece
 from lipsound2.live.loudspeaker import opened, to_bytes
 from lipsound2.live.session import Account, Pace, Session
 from lipsound2.live.sound import SpeechStream
+from lipsound2.media import Frame
 from lipsound2.packs import find_pack
 from lipsound2.text.alphabet import Transcript, Word
 from lipsound2.vocoder import GriffinLim
@@ -58,7 +60,7 @@ def test_a_clip_that_is_waited_for_whole_is_the_same_as_in_one_piece(decoder):
 def test_features_that_are_kept_are_those_of_the_whole():
     model, views = make(tiny()), video(28)
     lips = LipStream(model, ahead=5)
-    lips._brightness = lambda part: part.float() / 100
+    lips._brightness = lambda part, again=0: part.float() / 100
     with torch.inference_mode():
         stream(lips, views, [4, 1, 9, 2, 12])
         whole = model.encoder.features(views[None].float() / 100, torch.tensor([28]))[0]
@@ -216,8 +218,8 @@ class Script:
 
 def test_the_largest_face_is_taken_and_kept():
     detector = Script([box(0, 0, 10), box(30, 0, 20)], [box(0, 0, 30), box(32, 0, 20)], [])
-    follower = FaceFollower(detector, 25)
-    crop = follower(IMAGE)
+    follower = FaceFollower(detector, 25, 31)
+    (crop,) = follower(IMAGE).crops(1)
     assert crop.shape == (CANVAS, CANVAS, 3)
     while detector.calls < 2:
         follower(IMAGE)
@@ -228,9 +230,60 @@ def test_the_largest_face_is_taken_and_kept():
     assert PATIENCE - 5 <= lost <= 2 * PATIENCE
 
 
+class Moving:
+    """A detector of a face that moves back and forth."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def place(self, number):
+        return box(20 + 8 * np.sin(number / 4), 10 + 4 * np.cos(number / 5), 40)
+
+    def detect(self, image):
+        self.calls += 1
+        return [self.place(int(image[0, 0, 0]))]
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_what_follows_makes_crops_those_of_the_whole_file(every):
+    """Of a frame that 12 others follow, and of one that none does."""
+    rng = np.random.default_rng(0)
+    images = [cv2.GaussianBlur(rng.integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 3) for _ in range(40)]
+    for number, image in enumerate(images):
+        image[0, 0, 0] = number
+    follower = FaceFollower(Moving(), 25, 31)
+    follower._pace = lambda took: setattr(follower._watch, "every", every)
+    seen = [follower(image) for image in images]
+    faces = [Moving().place(number) for number in range(40)]
+    track = FaceTrack(0, np.stack([face.box for face in faces]), np.stack([face.points() for face in faces]))
+    whole = list(crop_faces([Frame(number, image) for number, image in enumerate(images)], track))
+
+    def error(crop, number):
+        return np.abs(crop.astype(float) - whole[number]).mean()
+
+    late = np.mean([error(seen[number + 12].crops(13)[0], number) for number in range(8, 28)])
+    soon = np.mean([error(seen[number].crops(1)[0], number) for number in range(8, 28)])
+    assert late < 0.8 < 3 < soon, (late, soon)
+
+
+def test_frames_that_are_seen_again_take_the_place_of_what_they_were():
+    model, views = make(tiny()), video(30)
+    plain, again = LipStream(model, ahead=6), LipStream(model, ahead=6)
+    plain._brightness = again._brightness = lambda part, again=0: part.float() / 100
+    with torch.inference_mode():
+        for start in range(0, 30, 5):
+            wrong = views[:, start : start + 5].flip(1)
+            plain.push(views[:, start : start + 5])
+            again.push(torch.cat([views[:, max(0, start - 5) : start], wrong], dim=1), again=min(start, 5))
+        again.push(views[:, 24:30], again=6)
+        plain.push(views[:, 29:30], again=1)
+    assert again.seen == plain.seen == 30
+    assert torch.allclose(again._features, plain._features, atol=1e-4)
+
+
 def test_an_empty_picture_has_no_face_and_is_looked_at_now_and_then():
     detector = Script([])
-    follower = FaceFollower(detector, 25)
+    follower = FaceFollower(detector, 25, 31)
     assert all(follower(IMAGE) is None for _ in range(50))
     assert 2 <= detector.calls <= 11
 

@@ -353,12 +353,18 @@ def _longest_free(track: FaceTrack, taken: list[FaceTrack]) -> tuple[int, int]:
 
 def warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
     """Map a frame onto the canvas."""
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if scale < 0.7:
-        # Reduce by areas first: bilinear sampling alone would skip pixels of a large face.
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        transform = transform @ np.diag([1 / scale, 1 / scale, 1])
+    image, scale = shrunk(image, transform)
+    transform = transform @ np.diag([1 / scale, 1 / scale, 1])
     return cv2.warpAffine(image, transform, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def shrunk(image: Image, transform: Float[np.ndarray, "2 3"]) -> tuple[Image, float]:
+    """Reduce a frame in which a face is larger than on the canvas to about the canvas's scale; return that scale too."""
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    if scale >= 0.7:
+        return image, 1.0
+    # By areas: bilinear sampling alone would skip pixels of a large face.
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
 
 
 def _reduced(image: Image, max_side: int) -> tuple[UInt8[np.ndarray, "height2 width2 3"], float]:

@@ -40,7 +40,7 @@ def live(
     recognizer: RecognizerName = "jasper",
     beam: Beam = None,
     hop: Annotated[int, typer.Option(min=1, max=25, help="Frames worked on at once, at least.")] = 4,
-    ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 6,
+    ahead: Annotated[int, typer.Option(min=1, max=50, help="Frames to wait for; more is better and later.")] = 9,
     limit: Annotated[
         float, typer.Option(min=0.1, max=10, help="Seconds of delay beyond which frames are skipped.")
     ] = 1.0,

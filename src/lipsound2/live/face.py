@@ -1,22 +1,47 @@
-"""Frames as they come -> the aligned face of each, as `faces` finds it in a whole file, but without the future."""
+"""Frames as they come -> the aligned face of each, as `faces` finds it in a whole file, but without the future.
+
+Where a face is gets clearer by what follows: the crops of the last frames can be asked for again.
+"""
 
 import time
-from collections import deque
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from lipsound2.faces import Crop, Detector, FaceTrack, Watch, crop_faces
-from lipsound2.media import Frame, Image
-from lipsound2.trails import Face, Points, box_overlap
+from lipsound2.faces import SMOOTHING, Crop, Detector, Watch, reach, shrunk, similarity, smoothed, warp
+from lipsound2.media import Image
+from lipsound2.trails import TEMPLATE, Face, Points, box_overlap
 
 PATIENCE = 25
 """Frames in which the face is not seen after which it is gone."""
-SHARE = 0.15
+SHARE = 0.2
 """Of the time that may be spent on looking for faces."""
-MEMORY = 21
-"""Frames over which landmarks are smoothed."""
-SIGMA = 5.0
-"""Of the Gaussian, in frames."""
+SEARCH = 5
+"""Frames from one search to the next while there is no face."""
+
+
+class Recent(NamedTuple):
+    """The last frames of one face.
+
+    Attributes:
+        first: Number of the frame from which on it is this face.
+        pictures: Frames, and the scale to which each was reduced.
+        points: Landmarks of these frames and of some before, in pixels of the frames as they came.
+    """
+
+    first: int
+    pictures: list[tuple[Image, float]]
+    points: Float[np.ndarray, "frames 5 2"]
+
+    def crops(self, count: int) -> list[Crop]:
+        """Return the aligned face in the last frames, as well as it can be told by now."""
+        points = smoothed(self.points, SMOOTHING)[-count:]
+        pictures = self.pictures[-count:]
+        return [
+            warp(image, similarity(place * scale, TEMPLATE))
+            for place, (image, scale) in zip(points, pictures, strict=True)
+        ]
 
 
 class FaceFollower:
@@ -25,20 +50,21 @@ class FaceFollower:
     Args:
         detector: Finds faces.
         fps: Frames a second.
-        every: Frames from one look to the next, as in `faces.Watch`, if looks are fast enough.
+        kept: Frames of which crops can be asked for.
     """
 
-    def __init__(self, detector: Detector, fps: int, every: int = 5) -> None:
+    def __init__(self, detector: Detector, fps: int, kept: int) -> None:
         self.fps = fps
-        self.every = every
-        self._watch = Watch(detector, every)
+        self.kept = kept
+        self._watch = Watch(detector, SEARCH)
         self._face: Face | None = None
-        self._history: deque[Points] = deque(maxlen=MEMORY)
-        self._index = self._seen = 0
+        self._points: list[Points] = []
+        self._pictures: list[tuple[Image, float]] = []
+        self._index = self._seen = self._first = 0
         self._seconds = 0.0
 
-    def __call__(self, image: Image) -> Crop | None:
-        """Return the face in the next frame, or nothing if there is none."""
+    def __call__(self, image: Image) -> Recent | None:
+        """Take the next frame, and return the face in it and the last ones, or nothing if there is none."""
         began = time.thread_time()
         look = self._watch(self._index, image)
         if look.cut:
@@ -49,24 +75,35 @@ class FaceFollower:
         self._index += 1
         if self._face is None:
             return None
-        self._history.append(self._face.points())
-        points = _smoothed(self._history)
-        return next(crop_faces([Frame(0, image)], FaceTrack(0, self._face.box[None], points[None])))
+        points = self._face.points()
+        self._points = [*self._points[1 - self.kept - reach(SMOOTHING) :], points]
+        self._pictures = [*self._pictures[1 - self.kept :], shrunk(image, similarity(points, TEMPLATE))]
+        return Recent(self._first, self._pictures, np.stack(self._points))
 
     def _take(self, found: list[Face]) -> None:
         best = self._best(found)
         if best is not None:
             if self._face is None or not box_overlap(self._face.box, best.box):
-                self._history.clear()
+                self._points, self._pictures, self._first = [], [], self._index
+            else:
+                self._bridge(best.points())
             self._face, self._seen = best, self._index
         elif self._index - self._seen > PATIENCE:
             self._face = None
 
+    def _bridge(self, points: Points) -> None:
+        """Let the face have moved evenly in the frames that were not looked at."""
+        missed = self._index - self._seen - 1
+        before = len(self._points) - missed - 1
+        if before >= 0:
+            shares = np.arange(1, missed + 1)[:, None, None] / (missed + 1)
+            self._points[before + 1 :] = list(self._points[before] + shares * (points - self._points[before]))
+
     def _pace(self, took: float) -> None:
-        """Look at a face that is there less often on a slow machine."""
+        """Look at a face in each frame, less often on a slow machine."""
         self._seconds = took if not self._seconds else 0.7 * self._seconds + 0.3 * took
-        pause = 0 if self._face is None else round(self._seconds * self.fps / SHARE)
-        self._watch.every = min(PATIENCE, max(self.every, pause))
+        pause = round(self._seconds * self.fps / SHARE)
+        self._watch.every = min(PATIENCE, max(SEARCH if self._face is None else 1, pause))
 
     def _best(self, found: list[Face]) -> Face | None:
         held = self._face
@@ -77,11 +114,3 @@ class FaceFollower:
                 default=None,
             )
         return max(found, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])), default=None)
-
-
-def _smoothed(history: deque[Points]) -> Points:
-    """Return the last landmarks, smoothed: what follows is taken to be as the last."""
-    ages = np.arange(len(history))[::-1]
-    weights = np.exp(-0.5 * (ages / SIGMA) ** 2)
-    weights[-1] += np.exp(-0.5 * (np.arange(1, MEMORY) / SIGMA) ** 2).sum()
-    return np.tensordot(weights / weights.sum(), np.stack(history), axes=1)

@@ -45,7 +45,7 @@ class LipStream:
         ahead: Frames that are waited for; more is better and later.
     """
 
-    def __init__(self, model: LipSound2, ahead: int = 6) -> None:
+    def __init__(self, model: LipSound2, ahead: int) -> None:
         self.model = model
         self.ahead = ahead
         self.seen = self.done = 0
@@ -61,14 +61,15 @@ class LipStream:
         return self.model.config.audio.mel_frames(1, self.model.config.video.fps)
 
     @torch.inference_mode()
-    def push(self, views: UInt8[Tensor, "channels time size size"], ahead: int | None = None) -> Piece:
+    def push(self, views: UInt8[Tensor, "channels time size size"], ahead: int | None = None, again: int = 0) -> Piece:
         """Take frames and return the mel of as many frames as are due.
 
         Args:
             views: The frames.
             ahead: Frames that are waited for this time, if fewer.
+            again: How many of the frames replace the last ones that were taken, at most as many as are waited for.
         """
-        self._look(self._brightness(views))
+        self._look(self._brightness(views, again), again)
         waiting = self.ahead if ahead is None else min(self.ahead, ahead)
         return self._decode(max(self.done, self.seen - waiting), ended=False)
 
@@ -77,16 +78,18 @@ class LipStream:
         """Return the mel of the frames that are left; nothing comes after."""
         return self._decode(self.seen, ended=True)
 
-    def _look(self, video: Float[Tensor, "channels time size size"]) -> None:
+    def _look(self, video: Float[Tensor, "channels time size size"], again: int) -> None:
         """Compute the features of new frames, and anew those of the last ones before."""
         reach = self.model.encoder.reach
-        recent = video if self._recent is None else torch.cat([self._recent, video], dim=1)
-        before, self.seen = self.seen, self.seen + video.shape[1]
+        recent = video
+        if self._recent is not None:
+            recent = torch.cat([self._recent[:, : self._recent.shape[1] - again], video], dim=1)
+        before, self.seen = self.seen - again, self.seen - again + video.shape[1]
         features = self.model.encoder.features(recent[None], torch.tensor([recent.shape[1]]))[0]
-        anew = max(0, before - reach)
+        anew = max(self._first, before - reach)
         new = features[anew - self.seen + len(features) :]
         self._features = new if self._features is None else torch.cat([self._features[: anew - self._first], new])
-        self._recent = recent[:, -2 * reach :] if reach else recent[:, :0]
+        self._recent = recent[:, -2 * reach - self.ahead :]
 
     def _decode(self, target: int, ended: bool) -> Piece:
         config = self.model.config
@@ -192,13 +195,16 @@ class Brightness:
         self._memory = memory
         self._count = self._sum = self._squares = 0.0
 
-    def __call__(self, views: UInt8[Tensor, "channels time size size"]) -> Float[Tensor, "channels time size size"]:
-        """Return the new pixels, scaled."""
+    def __call__(
+        self, views: UInt8[Tensor, "channels time size size"], again: int = 0
+    ) -> Float[Tensor, "channels time size size"]:
+        """Return pixels, scaled; those of the first `again` frames are not new."""
         pixels = views.float()
-        kept = min(1.0, self._memory / (self._count + pixels.numel()))
-        self._count = kept * self._count + pixels.numel()
-        self._sum = kept * self._sum + float(pixels.sum())
-        self._squares = kept * self._squares + float(pixels.square().sum())
+        new = pixels[:, again:]
+        kept = min(1.0, self._memory / (self._count + new.numel()))
+        self._count = kept * self._count + new.numel()
+        self._sum = kept * self._sum + float(new.sum())
+        self._squares = kept * self._squares + float(new.square().sum())
         mean = self._sum / self._count
         return (pixels - mean) / max(1.0, self._squares / self._count - mean**2) ** 0.5
 

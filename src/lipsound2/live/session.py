@@ -15,14 +15,16 @@ from lipsound2.errors import ConfigError
 from lipsound2.inference.pipeline import Pipeline
 from lipsound2.live.camera import Camera, Shot
 from lipsound2.live.captions import Captions
-from lipsound2.live.face import FaceFollower
+from lipsound2.live.face import FaceFollower, Recent
 from lipsound2.live.haste import Haste
 from lipsound2.live.lips import LipStream
 from lipsound2.live.sound import Samples, SpeechStream
 from lipsound2.model import LipSound2
-from lipsound2.model.preprocess import View, view_of
+from lipsound2.model.preprocess import view_of
 from lipsound2.vocoder import GriffinLim
 
+MOST = 25
+"""Frames that are spoken at once, at most."""
 KEPT = 5000
 """Hops of which times are kept."""
 
@@ -38,12 +40,12 @@ class Pace:
     """
 
     hop: int = 4
-    ahead: int = 6
+    ahead: int = 9
     limit: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.hop <= 25:
-            raise ConfigError(f"a hop of 1 to 25 frames was expected, got {self.hop}")
+        if not 1 <= self.hop <= MOST:
+            raise ConfigError(f"a hop of 1 to {MOST} frames was expected, got {self.hop}")
         if not 1 <= self.ahead <= 50:
             raise ConfigError(f"1 to 50 frames to wait for were expected, got {self.ahead}")
         if not 0.1 <= self.limit <= 10:
@@ -142,7 +144,7 @@ class Session:
         self.account = Account()
         self._haste = Haste(self.model.config.video.fps, pace.hop, pace.limit)
         self._device = self.model.device
-        self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps)
+        self._follower = FaceFollower(pipeline.detector, self.model.config.video.fps, pace.ahead + MOST)
         self._lips: LipStream | None = None
         self._sound = SpeechStream(self.model.config.audio)
         self._due: list[float] = []
@@ -187,21 +189,26 @@ class Session:
         began = self.clock()
         self.account.frames += len(shots)
         self._due += [shot.time for shot in shots]
-        crops, video = [self._follower(shot.image) for shot in shots], self.model.config.video
-        for there, group in groupby(crops, lambda crop: crop is not None):
-            if there:
-                self._speak([view_of(crop, video).to(self._device) for crop in group if crop is not None], began)
-            else:
-                self._leave()
-                self._rest(len(list(group)), began)
+        for start in range(0, len(shots), MOST):
+            seen = [self._follower(shot.image) for shot in shots[start : start + MOST]]
+            for _, group in groupby(seen, lambda recent: None if recent is None else recent.first):
+                *others, last = group
+                if last is None:
+                    self._leave()
+                    self._rest(len(others) + 1, began)
+                else:
+                    self._speak(last, len(others) + 1, began)
         self._haste.worked(len(shots), self.clock() - began)
 
-    def _speak(self, views: list[View], began: float) -> None:
-        self.account.faces += len(views)
+    def _speak(self, recent: Recent, new: int, began: float) -> None:
+        """Speak new frames of a face; those that were waited for are seen again, since it is clearer where it was."""
+        self.account.faces += new
         if self._lips is None:
             self._lips = LipStream(self.model, self.pace.ahead)
+        again = min(self.pace.ahead, len(recent.pictures) - new, self._lips.seen)
+        views = [view_of(crop, self.model.config.video).to(self._device) for crop in recent.crops(again + new)]
         ages = [began - seen for seen in self._due[-self.pace.ahead :]]
-        mel = self._lips.push(torch.cat(views, dim=1), self._haste.patience(ages))
+        mel = self._lips.push(torch.cat(views, dim=1), self._haste.patience(ages), again)
         self._emit(self._sound.push(mel), began)
 
     def _leave(self) -> None:
