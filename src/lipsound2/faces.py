@@ -359,7 +359,7 @@ def warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
 
 
 def shrunk(image: Image, transform: Float[np.ndarray, "2 3"]) -> tuple[Image, float]:
-    """Reduce a frame in which a face is larger than on the canvas to about the canvas's scale; return that scale too."""
+    """Reduce a frame in which a face is larger than on the canvas to about its scale; return that scale too."""
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale >= 0.7:
         return image, 1.0
