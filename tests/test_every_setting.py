@@ -8,6 +8,7 @@ import pytest
 import tones
 import torch
 import typer
+from rich.text import Text
 from test_model import tiny as tiny_lips
 from test_training import cpu
 from test_vocoder_training import tiny as tiny_waveglow
@@ -102,6 +103,19 @@ def find_command(kind: str):
     for word in COMMANDS[kind]:
         command = command.commands[word]
     return command
+
+
+def below(command):
+    yield command
+    for each in getattr(command, "commands", {}).values():
+        yield from below(each)
+
+
+def test_help_is_shown_as_it_is_written():
+    """Words in square brackets would be taken for a style, and not be seen."""
+    for command in below(typer.main.get_command(app)):
+        for text in (command.help, *(getattr(option, "help", None) for option in command.params)):
+            assert Text.from_markup(text or "").plain == (text or ""), (command.name, text)
 
 
 @pytest.mark.parametrize("kind", COMMANDS)

@@ -39,7 +39,7 @@ def adapt(
         typer.Option(help="Name of a video of the person, where several are heard.", show_default="who speaks most"),
     ] = None,
     transcribe: Annotated[
-        bool, typer.Option("--transcribe", help="Let Whisper write down what is said (extra [whisper]).")
+        bool, typer.Option("--transcribe", help="Let Whisper write down what is said; needs the extra whisper.")
     ] = False,
     workers: Workers = 0,
     device: Device = "auto",
