@@ -12,7 +12,6 @@ one. A GPU is synchronised only for logging, validation and checkpoints.
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,6 @@ import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from lipsound2.config import CONFIG_NAME, to_json
 from lipsound2.data.dataset import EpochBatches
@@ -36,7 +34,9 @@ from lipsound2.runtime.weights import WEIGHTS_NAME, save_weights
 from lipsound2.training.agreement import as_one
 from lipsound2.training.checkpoint import TrainingState, load_state, save_state
 from lipsound2.training.config import TrainConfig
+from lipsound2.training.divergence import DivergedError, Divergence
 from lipsound2.training.interrupts import Interrupts
+from lipsound2.training.journal import Journal
 from lipsound2.training.loading import load_batches
 from lipsound2.training.optimizers import (
     collect_slots,
@@ -47,18 +47,10 @@ from lipsound2.training.optimizers import (
 )
 from lipsound2.training.speed import Stopwatch
 from lipsound2.training.strategies import is_sharded, load_whole, own_shard, whole, whole_tensors
-from lipsound2.training.task import Task, Validation
-
-DIVERGED = 10.0
-"""A smoothed loss this many times its lowest value restores the last checkpoint once, then ends the run."""
-
+from lipsound2.training.task import Task
 
 _LOST = ("gloo", "nccl", "closed by peer", "reset by peer", "broken pipe", "socket", "timed out")
 """What messages of the network between processes have in them."""
-
-
-class _DivergedError(TrainingError):
-    """The loss is not finite or grows without end."""
 
 
 def fit(task: Task[Any], settings: TrainConfig, run: Path, fabric: lightning_fabric.Fabric) -> float:
@@ -118,8 +110,7 @@ class Trainer:
         self.step = 0
         self.best = math.inf
         self.stale = 0
-        self.smoothed = self.lowest = math.inf
-        self.retries = 0
+        self.divergence = Divergence()
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
         self.norm: Tensor | None = None
@@ -128,7 +119,7 @@ class Trainer:
         self.interrupts = Interrupts(self._told)
         self.watch = Stopwatch()
         self.control = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
-        self.writer = SummaryWriter(run / "logs") if run and fabric.is_global_zero else None
+        self.journal = Journal(run) if run and fabric.is_global_zero else None
 
     def _set_up(self) -> None:
         """Let the processes share the model: whole, or in shards, whose optimiser is made of shards."""
@@ -168,8 +159,8 @@ class Trainer:
             ) from error
         self.step, self.best = state.step, state.best
         kept = dict(state.more)
-        self.smoothed, self.lowest = kept.get("smoothed") or math.inf, kept.get("lowest") or math.inf
-        self.retries, self.stale = max(self.retries, kept.get("retries", 0)), kept.get("stale", 0)
+        self.divergence.restore(kept)
+        self.stale = kept.get("stale", 0)
         self.task.restore(kept.get("task", {}))
         self._say(f"resumed {self.run} at step {self.step}")
 
@@ -217,14 +208,14 @@ class Trainer:
                     with self.interrupts:
                         for line in self._go_on():
                             progress.update(bar, completed=self.step, description=line)
-                except _DivergedError as error:
+                except DivergedError as error:
                     self._take_back(error)
                     progress.update(bar, completed=self.step)
 
     def close(self) -> None:
         """Finish the logs."""
-        if self.writer:
-            self.writer.close()
+        if self.journal:
+            self.journal.close()
 
     def _go_on(self) -> Iterator[str]:
         """Train until the end, or until the training data changes and loader processes must restart."""
@@ -334,7 +325,7 @@ class Trainer:
                     raise error
 
     def _learning_rate(self) -> float:
-        return learning_rate(self.settings, self.step, self.total) * 0.5**self.retries
+        return learning_rate(self.settings, self.step, self.total) * 0.5**self.divergence.retries
 
     def _count(self, parts: Mapping[str, Tensor]) -> None:
         for name, value in parts.items():
@@ -354,42 +345,30 @@ class Trainer:
         scalars = dict(zip([*names, "gradient norm"], means, strict=True))
         updates = self.counted // self.settings.accumulate
         self.sums, self.counted = {}, 0
-        if self.writer:
-            for name, value in (scalars | {"learning rate": self._learning_rate()}).items():
-                self.writer.add_scalar(f"train/{name}", value, self.step)
-        self._check(scalars["loss"], updates)
+        if self.journal:
+            self.journal.losses(scalars | {"learning rate": self._learning_rate()}, self.step)
+        self.divergence.check(scalars["loss"], updates, self.step)  # all processes do, since they share the loss
         self.watch.look(updates)
         epoch = min(self.step // self.updates + 1, self.settings.epochs)
         shown = " ".join(f"{name} {scalars[name]:.3f}" for name in names)
         return f"epoch {epoch}/{self.settings.epochs} {shown} {self.watch.short()}"
 
-    def _check(self, loss: float, updates: int) -> None:
-        """Raise an error if the loss is not finite or diverges; all processes do, since they share the loss."""
-        if not math.isfinite(loss):
-            raise _DivergedError(f"the loss became {loss} at step {self.step}")
-        kept = 0.98**updates
-        self.smoothed = loss if math.isinf(self.smoothed) else kept * self.smoothed + (1 - kept) * loss
-        self.lowest = min(self.lowest, self.smoothed)
-        if self.smoothed > DIVERGED * self.lowest:
-            raise _DivergedError(f"the loss diverged at step {self.step}: {self.smoothed:.3g} after {self.lowest:.3g}")
-
-    def _take_back(self, error: _DivergedError) -> None:
+    def _take_back(self, error: DivergedError) -> None:
         """Restore the last checkpoint with half the learning rate, once.
 
         Raises:
             TrainingError: There is no checkpoint, or this is the second time.
         """
         with as_one(self.fabric):
-            if self.retries or not any((self.run / "checkpoints").glob("step-*")):
+            if self.divergence.retries or not any((self.run / "checkpoints").glob("step-*")):
                 hint = "resume with a lower --lr; the last checkpoint is good"
-                raise TrainingError(error.message, hint if self.retries else "begin anew with a lower --lr")
+                raise TrainingError(error.message, hint if self.divergence.retries else "begin anew with a lower --lr")
         if self.fabric.is_global_zero:
             warn(f"{error.message}; going back to the last checkpoint with half the learning rate")
         self.sums, self.counted = {}, 0
-        self.retries += 1
         self.optimizer.zero_grad()
         self.resume()
-        self.smoothed = self.lowest = math.inf
+        self.divergence.begin_anew()
 
     def _learn(self) -> None:
         with as_one(self.fabric), torch.no_grad():
@@ -407,27 +386,15 @@ class Trainer:
             with torch.no_grad():
                 found = self.task.validate(self.average, show)
             self.stale = 0 if found.score < self.best else self.stale + 1
-            if self.fabric.is_global_zero:
-                self._log(found, epoch)
+            if self.journal:
+                self.journal.validation(found, epoch, self.step, self.watch.facts())
                 if found.score < self.best:
                     save_weights(self.run / "best" / WEIGHTS_NAME, self.average.state_dict())
             self.best = min(self.best, found.score)
-        if self._stopped():
-            self._say(f"no improvement for {self.stale} validations: training ends at step {self.step}")
-
-    def _log(self, found: Validation, epoch: int) -> None:
-        assert self.writer is not None
-        for name, value in found.scalars.items():
-            self.writer.add_scalar(f"val/{name}", value, self.step)
-        for name, figure in found.figures.items():
-            self.writer.add_figure(name, figure, self.step)
-        for name, wave in found.sounds.items():
-            self.writer.add_audio(name, torch.from_numpy(wave)[None], self.step, found.sample_rate)
-        record = {"epoch": epoch, "step": self.step, "score": found.score, **found.scalars, **self.watch.facts()}
-        with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
         scores = ", ".join(f"{name} {value:.4g}" for name, value in found.scalars.items())
         self._say(f"epoch {epoch}: {scores}; {self.watch}")
+        if self._stopped():
+            self._say(f"no improvement for {self.stale} validations: training ends at step {self.step}")
 
     def _say(self, message: str) -> None:
         if self.fabric.is_global_zero:
@@ -442,9 +409,7 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """Return the state to resume from; of a model in shards all processes must ask for it."""
-        finite = {"smoothed": self.smoothed, "lowest": self.lowest}
-        more: dict[str, Any] = {name: value for name, value in finite.items() if math.isfinite(value)}
-        more |= {"retries": self.retries, "stale": self.stale, "task": self.task.state()}
+        more: dict[str, Any] = {**self.divergence.state(), "stale": self.stale, "task": self.task.state()}
         weights, average = whole_tensors(self.task.model.state_dict()), self.average.state_dict()
         slots = collect_slots(self.optimizer, self.parameters)
         return TrainingState(self.step, self.best, weights, average, slots, more)
@@ -452,7 +417,7 @@ class Trainer:
     def _save(self) -> None:
         self._look()
         if self._sums(float(not self._finite()))[0]:
-            raise _DivergedError(f"the weights are not finite at step {self.step}")
+            raise DivergedError(f"the weights are not finite at step {self.step}")
         self.due, self.saved_at = False, time.monotonic()
         state = self.state() if self.sharded or self.fabric.is_global_zero else None
         with as_one(self.fabric):
