@@ -69,6 +69,13 @@ def test_words_have_times_and_confidences():
     assert found[0].confidence == pytest.approx(0.9, abs=1e-5)
 
 
+@pytest.mark.parametrize(("blanks", "expected"), [(29, ["abbb"]), (32, ["ab", "bb"])])
+def test_a_long_pause_ends_a_word_whose_separator_is_missed(blanks, expected):
+    values = posteriors("ab" + "-" * blanks + "b-b", "ab ")
+    found = ctc.words(values, ctc.best_path(values), Alphabet("ab "), 0.02, TimingConfig())
+    assert [word.text for word in found] == expected
+
+
 def test_timing_widens_words_without_overlap():
     letters = "ab "
     values = posteriors("a b------b", letters)

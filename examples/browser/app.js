@@ -19,6 +19,21 @@ function tell(text, share = null) {
   if (share !== null) at("progress").value = share;
 }
 
+const REFUSED = {
+  NotFoundError: "No camera was found: plug one in, or take a video file.",
+  NotAllowedError: "The camera was not allowed: allow it beside the address, or take a video file.",
+  NotReadableError: "The camera is used by something else: close that, or take a video file.",
+};
+
+async function openCamera() {
+  try {
+    const wanted = { width: { ideal: 640 }, frameRate: { ideal: 25 } };
+    return await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+  } catch (error) {
+    throw new Error(REFUSED[error.name] ?? error.message);
+  }
+}
+
 /** Load the pack once, and say whom it knows. */
 function prepare() {
   loaded ??= (async () => {
@@ -131,7 +146,7 @@ async function useCamera() {
     return;
   }
   await work(async (rate) => {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, frameRate: { ideal: 25 } }, audio: false });
+    const stream = await openCamera();
     video.srcObject = stream;
     at("stage").hidden = false;
     await video.play();

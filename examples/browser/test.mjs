@@ -3,7 +3,7 @@
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
-import { extname, join, normalize } from "node:path";
+import { extname, join, normalize, resolve } from "node:path";
 import { chromium } from "playwright-core";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css",
@@ -28,7 +28,7 @@ await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 const address = `http://127.0.0.1:${server.address().port}/`;
 
 const flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"];
-if (camera) flags.push(`--use-file-for-fake-video-capture=${camera}`);
+if (camera) flags.push(`--use-file-for-fake-video-capture=${resolve(camera)}`);
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
 const context = await browser.newContext({ permissions: ["camera"], viewport: { width: 900, height: 1100 } });
 const page = await context.newPage();

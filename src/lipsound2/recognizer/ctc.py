@@ -14,6 +14,8 @@ from lipsound2.text.alphabet import Alphabet, Word
 
 Frames = Float32[np.ndarray, "frames symbols"]
 """Log-posteriors of one wave."""
+LONGEST_PAUSE = 0.6
+"""Seconds between two characters of a word, at most."""
 
 
 class Span(NamedTuple):
@@ -86,7 +88,7 @@ def words(
     A word lasts from its first to its last character, extended by `timing` as far as its
     neighbours allow. Its confidence is the geometric mean of its characters' highest posteriors.
     """
-    groups = _word_spans(spans(values, path), alphabet)
+    groups = _word_spans(spans(values, path), alphabet, round(LONGEST_PAUSE / seconds_per_frame))
     edges = [(group[0].start * seconds_per_frame, group[-1].end * seconds_per_frame) for group in groups]
     total = len(values) * seconds_per_frame
     found = []
@@ -110,8 +112,15 @@ def _middle(end: float, start: float, timing: TimingConfig) -> float:
     return end + (start - end) * (timing.after / wanted if wanted else 0.5)
 
 
-def _word_spans(characters: list[Span], alphabet: Alphabet) -> list[list[Span]]:
+def _word_spans(characters: list[Span], alphabet: Alphabet, longest: int) -> list[list[Span]]:
+    """Split characters at separators, and at pauses of more than `longest` frames, where separators are often missed."""
     if not alphabet.separator:
         return [[span] for span in characters]
     space = alphabet.characters.index(alphabet.separator)
-    return [list(run) for is_space, run in groupby(characters, lambda span: span.symbol == space) if not is_space]
+    words: list[list[Span]] = [[]]
+    for span in characters:
+        if span.symbol == space or (words[-1] and span.start - words[-1][-1].end > longest):
+            words.append([])
+        if span.symbol != space:
+            words[-1].append(span)
+    return [word for word in words if word]
