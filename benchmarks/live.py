@@ -183,7 +183,7 @@ def resident() -> float:
 
 def peak() -> float:
     """Return the most that it ever was."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def main() -> None:
