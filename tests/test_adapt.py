@@ -28,6 +28,7 @@ from lipsound2.adapt.sync import Sums
 from lipsound2.cli import app
 from lipsound2.config import to_json
 from lipsound2.corpora.folder import find_videos
+from lipsound2.data.dataset import EpochBatches
 from lipsound2.errors import ConfigError, DataError, LipSoundError
 from lipsound2.packs import PackInfo, find_pack, write_pack
 from lipsound2.runtime.weights import save_weights
@@ -205,14 +206,21 @@ def test_some_clips_are_held_out_for_good():
 
 
 def test_settings_follow_the_amount():
-    few, more = (choose_settings(seconds, 4, 4.0, True) for seconds in (90.0, 1200.0))
+    few, more = (choose_settings([2.6] * clips, 4, 4.0, True) for clips in (35, 460))
     assert few.updates < more.updates
     for plan in (few, more):
-        train = plan.recipe.train
-        assert train.epochs * plan.examples >= plan.updates * train.batch_size
         assert plan.recipe.loss.guided_weight > 0
-        assert train.patience > 0
-    assert choose_settings(90.0, 4, 4.0, False).updates > few.updates
+        assert plan.recipe.train.patience > 0
+    assert choose_settings([2.6] * 35, 4, 4.0, False).updates > few.updates
+
+
+@pytest.mark.parametrize(("lengths", "examples"), [([2.6] * 24, 24), ([9.0] * 11, 22), ([4.0, 4.1, 40.0], 12)])
+def test_as_many_updates_are_done_as_are_said_at_most(lengths, examples):
+    plan = choose_settings(lengths, 4, 4.0, True)
+    train = plan.recipe.train
+    assert plan.updates <= 300
+    batches = EpochBatches(examples, train.batch_size, True, 0)
+    assert plan.updates == train.epochs * batches.batches
 
 
 def quiet(_: str):

@@ -234,15 +234,15 @@ class _Work:
 
     def _plan(self, chosen: Sequence[Entry]) -> tuple[Plan, lightning_fabric.Fabric]:
         """Choose the settings, and say how long it will take."""
-        seconds = sum(_seconds(entry) for entry in chosen if entry.meta["split"] == "train")
+        lengths = [_seconds(entry) for entry in chosen if entry.meta["split"] == "train"]
         counts = Counter(str(entry.meta["split"]) for entry in chosen)
         cpu = self.device == "cpu"
-        plan = self.change(choose_settings(seconds, counts["val"], STRETCH, cpu))
+        plan = self.change(choose_settings(lengths, counts["val"], STRETCH, cpu))
         fabric = make_fabric(self.device, 1, plan.recipe.train.precision)
         fabric.launch()
         plan = time_it(plan, self.work / "chosen", str(self.base.folder), fabric)
         say(
-            f"plan: {counts['train']} clips ({minutes(seconds)}) to learn from, {counts['val']} to stop in time, "
+            f"plan: {counts['train']} clips ({minutes(sum(lengths))}) to learn from, {counts['val']} to stop in time, "
             f"{counts['test']} held out to measure; at most {plan.updates} updates of {plan.recipe.train.batch_size} "
             f"clips on {self.device}"
         )

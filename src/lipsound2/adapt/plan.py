@@ -1,6 +1,7 @@
 """Minutes of material and a device -> the settings of the training, and how long it will take."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -9,7 +10,7 @@ import lightning_fabric
 import torch
 
 from lipsound2.config import AugmentConfig
-from lipsound2.data.dataset import Place
+from lipsound2.data.dataset import Place, count_parts
 from lipsound2.training.config import MelLossConfig, TrainConfig
 from lipsound2.training.loop import Trainer
 from lipsound2.training.recipes.lip2mel import Lip2MelRecipe
@@ -35,13 +36,11 @@ class Plan:
 
     Attributes:
         recipe: The settings.
-        examples: Training examples an epoch.
         updates: Most updates.
         seconds: Of one update, as measured; 0 if it was not.
     """
 
     recipe: Lip2MelRecipe
-    examples: int
     updates: int
     seconds: float = 0.0
 
@@ -52,20 +51,23 @@ class Plan:
         return self.seconds * (self.updates + share * VALIDATIONS)
 
 
-def choose_settings(seconds: float, val_clips: int, stretch: float, cpu: bool) -> Plan:
+def choose_settings(lengths: Sequence[float], val_clips: int, stretch: float, cpu: bool) -> Plan:
     """Choose the settings for so much material.
 
     Args:
-        seconds: Of training clips.
+        lengths: Of each training clip, in seconds.
         val_clips: Number of validation clips.
         stretch: Seconds of a training example.
         cpu: Whether a CPU trains.
     """
-    updates = next(count for most, count in UPDATES if seconds <= most) * (1 if cpu else GPU)
-    examples = max(1, ceil(seconds / stretch))
+    updates = next(count for most, count in UPDATES if sum(lengths) <= most) * (1 if cpu else GPU)
+    examples = sum(count_parts(length / stretch) for length in lengths)
     batch = min(4 if cpu else 16, examples)
+    an_epoch = ceil(examples / batch)
+    epochs = max(1, updates // an_epoch)
+    updates = epochs * an_epoch
     train = TrainConfig(
-        epochs=ceil(updates * batch / examples),
+        epochs=epochs,
         batch_size=batch,
         learning_rate=5e-4,
         warmup=min(40, updates // 5),
@@ -78,7 +80,7 @@ def choose_settings(seconds: float, val_clips: int, stretch: float, cpu: bool) -
     recipe = Lip2MelRecipe(
         train=train, loss=loss, augment=AugmentConfig(splice=0.2), seconds=stretch, val_clips=val_clips
     )
-    return Plan(recipe, examples, updates)
+    return Plan(recipe, updates)
 
 
 def time_it(plan: Plan, prepared: Path, start: str, fabric: lightning_fabric.Fabric) -> Plan:

@@ -51,6 +51,11 @@ class Decoded(NamedTuple):
     wave: Float[Tensor, " samples"]
 
 
+def count_parts(stretches: float) -> int:
+    """Count the examples of a clip of so many stretches; the remainder counts if it is longer than half of one."""
+    return max(1, round(stretches))
+
+
 class Place(NamedTuple):
     """Which clip to load in which epoch; the epoch seeds its augmentation."""
 
@@ -202,9 +207,8 @@ class ClipDataset(Dataset[Stretch]):
         return Decoded(crops.contiguous().to(self.device), self.wave(index).to(self.device))
 
     def _parts(self, entry: Entry) -> int:
-        """Count the stretches of a clip; the remainder counts if it is longer than half a stretch."""
         frames = entry.meta.get("frames")
-        return max(1, round(frames / self.frames)) if self.frames and isinstance(frames, int) else 1
+        return count_parts(frames / self.frames) if self.frames and isinstance(frames, int) else 1
 
     def _chosen(self, length: int, part: int, rate: float, rng: np.random.Generator) -> tuple[int, int, int]:
         """Choose which frames of a clip are taken, and to how many they are resampled."""

@@ -113,7 +113,7 @@ def _middle(end: float, start: float, timing: TimingConfig) -> float:
 
 
 def _word_spans(characters: list[Span], alphabet: Alphabet, longest: int) -> list[list[Span]]:
-    """Split characters at separators, and at pauses of more than `longest` frames, where separators are often missed."""
+    """Split characters at separators, and at pauses of more than `longest` frames: separators are missed there."""
     if not alphabet.separator:
         return [[span] for span in characters]
     space = alphabet.characters.index(alphabet.separator)
