@@ -231,30 +231,32 @@ def test_the_largest_face_is_taken_and_kept():
 
 
 class Moving:
-    """A detector of a face that moves back and forth."""
+    """A detector of a face that moves back and forth, so many times as large."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, size: int) -> None:
+        self.size = size
 
     def place(self, number):
-        return box(20 + 8 * np.sin(number / 4), 10 + 4 * np.cos(number / 5), 40)
+        left, top = 20 + 8 * np.sin(number / 4), 10 + 4 * np.cos(number / 5)
+        return box(self.size * left, self.size * top, self.size * 40)
 
     def detect(self, image):
-        self.calls += 1
         return [self.place(int(image[0, 0, 0]))]
 
 
-@pytest.mark.parametrize("every", [1, 4])
-def test_what_follows_makes_crops_those_of_the_whole_file(every):
+@pytest.mark.parametrize(("every", "size"), [(1, 1), (4, 1), (2, 8)])
+def test_what_follows_makes_crops_those_of_the_whole_file(every, size):
     """Of a frame that 12 others follow, and of one that none does."""
     rng = np.random.default_rng(0)
-    images = [cv2.GaussianBlur(rng.integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 3) for _ in range(40)]
+    noise = [cv2.GaussianBlur(rng.integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 3) for _ in range(40)]
+    images = [cv2.resize(image, None, fx=size, fy=size) for image in noise]
     for number, image in enumerate(images):
         image[0, 0, 0] = number
-    follower = FaceFollower(Moving(), 25, 31)
+    detector = Moving(size)
+    follower = FaceFollower(detector, 25, 31)
     follower._pace = lambda took: setattr(follower._watch, "every", every)
     seen = [follower(image) for image in images]
-    faces = [Moving().place(number) for number in range(40)]
+    faces = [detector.place(number) for number in range(40)]
     track = FaceTrack(0, np.stack([face.box for face in faces]), np.stack([face.points() for face in faces]))
     whole = list(crop_faces([Frame(number, image) for number, image in enumerate(images)], track))
 

@@ -358,7 +358,7 @@ def warp(image: Image, transform: Float[np.ndarray, "2 3"]) -> Crop:
     return cv2.warpAffine(image, transform, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def shrunk(image: Image, transform: Float[np.ndarray, "2 3"]) -> tuple[Image, float]:
+def shrunk(image: Image, transform: Float[np.ndarray, "2 3"]) -> tuple[UInt8[np.ndarray, "height2 width2 3"], float]:
     """Reduce a frame in which a face is larger than on the canvas to about its scale; return that scale too."""
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale >= 0.7:
