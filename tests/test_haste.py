@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from test_live import IMAGE, Script, box
+from test_face_follower import IMAGE, Script, box
 from test_model import make, tiny
 
 from lipsound2.inference.pipeline import Pipeline

@@ -7,34 +7,31 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from test_face_follower import IMAGE, Script
 from test_model import make, tiny
 
 from lipsound2 import media
 from lipsound2.audio import griffin_lim, log_mel
 from lipsound2.config import FrameDecoderConfig, audio_16k
 from lipsound2.errors import ConfigError, MediaError, StorageError
-from lipsound2.faces import CANVAS, Face, FaceTrack, crop_faces
+from lipsound2.faces import Face
 from lipsound2.inference.pipeline import Pipeline
 from lipsound2.inference.windows import generate
 from lipsound2.live.camera import Camera, filming
 from lipsound2.live.captions import Captions, settled_until
-from lipsound2.live.face import PATIENCE, FaceFollower
 from lipsound2.live.lips import Brightness, LipStream, Piece
 from lipsound2.live.loudspeaker import opened, to_bytes
 from lipsound2.live.session import Account, Pace, Session
 from lipsound2.live.sound import SpeechStream
-from lipsound2.media import Frame
 from lipsound2.packs import find_pack
 from lipsound2.text.alphabet import Transcript, Word
 from lipsound2.vocoder import GriffinLim
 from lipsound2.vocoder.choose import choose_vocoder
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bgal7s.mp4"
-IMAGE = np.zeros((48, 64, 3), np.uint8)
 
 
 def video(frames: int, seed: int = 0) -> torch.Tensor:
@@ -200,74 +197,6 @@ def test_no_camera_and_no_file_are_one_line():
             pass
 
 
-def box(left: float, top: float, size: float) -> Face:
-    return Face(np.array([left, top, left + size, top + size], np.float64), 1.0)
-
-
-class Script:
-    """A detector that finds what is written for each call."""
-
-    def __init__(self, *found: list[Face]) -> None:
-        self.found = list(found)
-        self.calls = 0
-
-    def detect(self, image):
-        self.calls += 1
-        return self.found[min(self.calls, len(self.found)) - 1]
-
-
-def test_the_largest_face_is_taken_and_kept():
-    detector = Script([box(0, 0, 10), box(30, 0, 20)], [box(0, 0, 30), box(32, 0, 20)], [])
-    follower = FaceFollower(detector, 25, 31)
-    (crop,) = follower(IMAGE).crops(1)
-    assert crop.shape == (CANVAS, CANVAS, 3)
-    while detector.calls < 2:
-        follower(IMAGE)
-    assert follower._face.box[0] == 32
-    lost = 0
-    while follower(IMAGE) is not None:
-        lost += 1
-    assert PATIENCE - 5 <= lost <= 2 * PATIENCE
-
-
-class Moving:
-    """A detector of a face that moves back and forth, so many times as large."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def place(self, number):
-        left, top = 20 + 8 * np.sin(number / 4), 10 + 4 * np.cos(number / 5)
-        return box(self.size * left, self.size * top, self.size * 40)
-
-    def detect(self, image):
-        return [self.place(int(image[0, 0, 0]))]
-
-
-@pytest.mark.parametrize(("every", "size"), [(1, 1), (4, 1), (2, 8)])
-def test_what_follows_makes_crops_those_of_the_whole_file(every, size):
-    """Of a frame that 12 others follow, and of one that none does."""
-    rng = np.random.default_rng(0)
-    noise = [cv2.GaussianBlur(rng.integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 3) for _ in range(40)]
-    images = [cv2.resize(image, None, fx=size, fy=size) for image in noise]
-    for number, image in enumerate(images):
-        image[0, 0, 0] = number
-    detector = Moving(size)
-    follower = FaceFollower(detector, 25, 31)
-    follower._pace = lambda took: setattr(follower._watch, "every", every)
-    seen = [follower(image) for image in images]
-    faces = [detector.place(number) for number in range(40)]
-    track = FaceTrack(0, np.stack([face.box for face in faces]), np.stack([face.points() for face in faces]))
-    whole = list(crop_faces([Frame(number, image) for number, image in enumerate(images)], track))
-
-    def error(crop, number):
-        return np.abs(crop.astype(float) - whole[number]).mean()
-
-    late = np.mean([error(seen[number + 12].crops(13)[0], number) for number in range(8, 28)])
-    soon = np.mean([error(seen[number].crops(1)[0], number) for number in range(8, 28)])
-    assert late < 0.8 < 3 < soon, (late, soon)
-
-
 def test_frames_that_are_seen_again_take_the_place_of_what_they_were():
     model, views = make(tiny()), video(30)
     plain, again = LipStream(model, ahead=6), LipStream(model, ahead=6)
@@ -281,13 +210,6 @@ def test_frames_that_are_seen_again_take_the_place_of_what_they_were():
         plain.push(views[:, 29:30], again=1)
     assert again.seen == plain.seen == 30
     assert torch.allclose(again._features, plain._features, atol=1e-4)
-
-
-def test_an_empty_picture_has_no_face_and_is_looked_at_now_and_then():
-    detector = Script([])
-    follower = FaceFollower(detector, 25, 31)
-    assert all(follower(IMAGE) is None for _ in range(50))
-    assert 2 <= detector.calls <= 11
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,15 @@
 // Log-posteriors -> words with times and confidences: the best path of CTC, and what is too uncertain left out.
 
-/** Seconds between two characters that are never of one word, whether there is a space between them or not. */
-const LONGEST_PAUSE = 0.6;
-
 /** Read the words of posteriors (frames, symbols), the blank last. */
 export function words(values, symbols, settings) {
   const { alphabet, gate, timing, features } = settings.recognizer;
-  const seconds = settings.derived.recognizer.samples_per_frame / features.sample_rate;
+  const { samples_per_frame, longest_pause } = settings.derived.recognizer;
+  const seconds = samples_per_frame / features.sample_rate;
   const characters = spans(values, symbols), groups = [[]];
   for (const span of characters) {
     const word = groups[groups.length - 1], space = alphabet[span.symbol] === " ";
-    if (space || (word.length && (span.start - word[word.length - 1].end) * seconds > LONGEST_PAUSE)) groups.push([]);
+    const paused = word.length && (span.start - word[word.length - 1].end) * seconds > longest_pause;
+    if (space || paused) groups.push([]);
     if (!space) groups[groups.length - 1].push(span);
   }
   const found = groups.filter((group) => group.length).map((group) => ({

@@ -22,6 +22,7 @@ from lipsound2.errors import CheckpointError
 from lipsound2.export.graphs import Graph, Port
 from lipsound2.faces import CANVAS, TEMPLATE
 from lipsound2.recognizer.config import JasperConfig
+from lipsound2.recognizer.ctc import LONGEST_PAUSE
 from lipsound2.vocoder.config import WaveGlowConfig
 from lipsound2.vocoder.griffin_lim import GriffinLim
 
@@ -61,7 +62,8 @@ def to_data(parts: Exported, graphs: Mapping[str, Graph]) -> dict[str, Any]:
         "mel_filters": _sparse(audio),
         "griffin_lim": _griffin_lim(audio),
         "waveglow": parts.waveglow and {"context": parts.waveglow.context, "steps": parts.waveglow.steps_per_frame},
-        "recognizer": parts.recognizer and {"samples_per_frame": parts.recognizer.samples_per_frame},
+        "recognizer": parts.recognizer
+        and {"samples_per_frame": parts.recognizer.samples_per_frame, "longest_pause": LONGEST_PAUSE},
     }
     ports = {
         name: {side: [_told(port) for port in getattr(graph, side)] for side in ("inputs", "outputs")}

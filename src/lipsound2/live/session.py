@@ -190,15 +190,19 @@ class Session:
         self.account.frames += len(shots)
         self._due += [shot.time for shot in shots]
         for start in range(0, len(shots), MOST):
-            seen = [self._follower(shot.image) for shot in shots[start : start + MOST]]
-            for _, group in groupby(seen, lambda recent: None if recent is None else recent.first):
-                *others, last = group
-                if last is None:
-                    self._leave()
-                    self._rest(len(others) + 1, began)
-                else:
-                    self._speak(last, len(others) + 1, began)
+            self._take(shots[start : start + MOST], began)
         self._haste.worked(len(shots), self.clock() - began)
+
+    def _take(self, shots: list[Shot], began: float) -> None:
+        """Speak, or be silent, for each run of frames with the same face or none."""
+        seen = [self._follower(shot.image) for shot in shots]
+        for _, group in groupby(seen, lambda recent: None if recent is None else recent.first):
+            *others, last = group
+            if last is None:
+                self._leave()
+                self._rest(len(others) + 1, began)
+            else:
+                self._speak(last, len(others) + 1, began)
 
     def _speak(self, recent: Recent, new: int, began: float) -> None:
         """Speak new frames of a face; those that were waited for are seen again, since it is clearer where it was."""
